@@ -58,6 +58,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["submit", "--help"]), file!["snapshots/help_submit.txt"]);
     assert_data_eq!(stdout_of(&["list", "--help"]), file!["snapshots/help_list.txt"]);
     assert_data_eq!(stdout_of(&["status", "--help"]), file!["snapshots/help_status.txt"]);
+    assert_data_eq!(stdout_of(&["errors", "--help"]), file!["snapshots/help_errors.txt"]);
     assert_data_eq!(stdout_of(&["activate", "--help"]), file!["snapshots/help_activate.txt"]);
     assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);
     assert_data_eq!(stdout_of(&["kill", "--help"]), file!["snapshots/help_kill.txt"]);
@@ -103,6 +104,7 @@ fn the_manual_knows_every_flag() {
         "submit",
         "list",
         "status",
+        "errors",
         "activate",
         "deactivate",
         "kill",

@@ -235,6 +235,7 @@ impl World {
             registry: Registry::with_standard(),
             supervisor_timeout: TIMEOUT,
             rng: StdRng::seed_from_u64(self.epochs),
+            masters: None,
             logger: Logger::root(Discard, o!()),
         });
         Nimbus { epoch: self.epochs, client, leader: Arc::new(leader), clock: self.clock.clone() }

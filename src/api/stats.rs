@@ -179,7 +179,7 @@ pub struct ComponentStats {
 
 impl ComponentStats {
     /// What its tasks counted as lost, and what the runtime did under names of its own.
-    fn losses(&self) -> u64 {
+    pub(crate) fn losses(&self) -> u64 {
         let listed = self.counters.listed().filter(|(counter, _)| counter.is_loss);
         let listed = listed.map(|(_, value)| u64::try_from(value).unwrap_or(0));
         listed.fold(self.metrics.losses(), u64::saturating_add)

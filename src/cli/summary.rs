@@ -3,20 +3,15 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::api::{CheckpointStats, CounterInfo, CounterKind, EventTime, FailureCause};
+use crate::api::{CheckpointStats, CounterInfo, CounterKind, FailureCause};
 use crate::cli::error::CommandOutcome;
 use crate::cli::running::RunStats;
-use crate::ids::CheckpointId;
+use crate::cluster::summary::{StatsSummary, failed_for_good, tuples_per_second};
 use crate::metrics::{Distribution, MetricTotal, MetricTotals, MetricValue};
-use crate::runtime::{ComponentStats, StopReason, TopologyStats};
+use crate::runtime::ComponentStats;
 use crate::tuple::Timestamp;
-
-/// What failed and is not replayed: messages, and tuples that belong to no message.
-pub(super) fn failed_for_good(stats: &TopologyStats) -> u64 {
-    stats.failed + stats.waiting + stats.failed_unanchored
-}
 
 /// Whether a run processed everything: nothing failed for good or was lost, no component counted a loss,
 /// no message is open, and the run was neither stopped by an error, given up nor cut short.
@@ -27,63 +22,10 @@ pub(super) fn outcome(run: &RunStats) -> CommandOutcome {
     CommandOutcome::done_if(lost_nothing && in_order)
 }
 
-/// Messages a second, over the whole run.
-fn tuples_per_second(stats: &TopologyStats) -> f64 {
-    let seconds = stats.elapsed.as_secs_f64();
-    if seconds > 0.0 { stats.emitted as f64 / seconds } else { 0.0 }
-}
-
 /// The line `{"summary": …}`, without its end.
 pub(super) fn in_json(topology: &str, run: &RunStats) -> String {
-    let stats = &run.topology;
-    let (workers, restarts) = run.processes.map_or((1, 0), |all| (all.workers, all.restarts));
-    let replays = FailureCause::ALL.map(|cause| (key_of(cause).to_owned(), json!(stats.replays.of(cause))));
-    let latency = &stats.complete_latency;
-    let in_ms = |time: Duration| match latency.count {
-        0 => Value::Null,
-        _ => json!(rounded(time.as_secs_f64() * 1e3)),
-    };
-    let summary = json!({
-        "topology": topology,
-        "emitted": stats.emitted,
-        "acked": stats.acked,
-        "failed": failed_for_good(stats),
-        "failed_unanchored": stats.failed_unanchored,
-        "replayed": stats.replayed,
-        "replays": Value::Object(replays.into_iter().collect()),
-        "pending": stats.pending,
-        "lost": stats.lost,
-        "dead_letters": stats.dead_letters,
-        "losses": stats.losses(),
-        "cut_short": stats.cut_short,
-        "given_up": run.failure,
-        "stopped": stats.stopped.as_ref().map(stop_in_json),
-        "workers": { "count": workers, "restarts": restarts },
-        "checkpoints": stats.checkpoints.as_ref().map(checkpoints_in_json),
-        "seconds": rounded(stats.elapsed.as_secs_f64()),
-        "tuples_per_second": rounded(tuples_per_second(stats)),
-        "complete_latency_ms": {
-            "p50": in_ms(latency.p50), "p99": in_ms(latency.p99), "max": in_ms(latency.max),
-        },
-        "components": stats.components.iter().filter(|c| is_users(c)).map(component_in_json).collect::<Value>(),
-    });
+    let summary = StatsSummary::new(topology, &run.topology, run.processes, run.failure.as_deref());
     json!({ "summary": summary }).to_string()
-}
-
-fn checkpoints_in_json(checkpoints: &CheckpointStats) -> Value {
-    let id = |id: Option<CheckpointId>| id.map(|id| id.to_string());
-    json!({
-        "completed": checkpoints.completed,
-        "failed": checkpoints.failed,
-        "recoveries": checkpoints.recoveries,
-        "resumed_from": id(checkpoints.resumed_from),
-        "stopped_with": id(checkpoints.stopped_with),
-        "latest": id(checkpoints.latest),
-        "txid": checkpoints.txid,
-        "age_seconds": checkpoints.age.map(|age| rounded(age.as_secs_f64())),
-        "duration_ms": rounded(checkpoints.duration.as_secs_f64() * 1e3),
-        "bytes": checkpoints.bytes,
-    })
 }
 
 fn checkpoints_for_people(checkpoints: &CheckpointStats) -> String {
@@ -107,17 +49,6 @@ fn checkpoints_for_people(checkpoints: &CheckpointStats) -> String {
     text
 }
 
-/// The name of a cause in JSON.
-fn key_of(cause: FailureCause) -> &'static str {
-    match cause {
-        FailureCause::Failed => "failed",
-        FailureCause::Panicked => "panicked",
-        FailureCause::Abandoned => "abandoned",
-        FailureCause::TimedOut => "timed_out",
-        FailureCause::Lost => "worker_lost",
-    }
-}
-
 /// The name of a cause of replays, for people.
 fn reason(cause: FailureCause) -> &'static str {
     match cause {
@@ -127,54 +58,6 @@ fn reason(cause: FailureCause) -> &'static str {
         FailureCause::TimedOut => "timed out",
         FailureCause::Lost => "lost with a worker",
     }
-}
-
-fn stop_in_json(reason: &StopReason) -> Value {
-    json!({ "component": reason.component.as_str(), "task": reason.task.0, "error": reason.error })
-}
-
-fn component_in_json(component: &ComponentStats) -> Value {
-    let mut object = json!({
-        "id": component.id.as_str(),
-        "tasks": component.tasks,
-        "emitted": component.emitted,
-        "transferred": component.transferred,
-        "executed": component.executed,
-        "acked": component.acked,
-        "failed": component.failed,
-        "errors": component.errors,
-        "restarts": component.restarts,
-        "busy": rounded(component.busy),
-        "blocked": rounded(component.blocked),
-        "last_error": component.last_error,
-        "metrics": metrics_in_json(&component.metrics),
-    });
-    if let Some(before) = &component.chained_behind {
-        object["chained_behind"] = json!(before.as_str());
-    }
-    if let Some(time) = component.event_time {
-        object["watermark"] = watermark_in_json(time);
-    }
-    if let Some(counters) = counters_in_json(component.counters.listed()) {
-        object["counters"] = counters;
-    }
-    object
-}
-
-/// `null`: no watermark has come. The end of time has a name of its own.
-fn watermark_in_json(time: EventTime) -> Value {
-    match time {
-        EventTime::Unknown => Value::Null,
-        EventTime::Watermark(watermark) => json!(watermark.to_string()),
-        EventTime::Ended => json!("end"),
-    }
-}
-
-/// Counters of the runtime by name, if there are any. Times are in nanoseconds.
-fn counters_in_json<'a>(counters: impl Iterator<Item = (&'a CounterInfo, i64)>) -> Option<Value> {
-    let object: serde_json::Map<String, Value> =
-        counters.map(|(counter, value)| (counter.name.to_owned(), json!(value))).collect();
-    if object.is_empty() { None } else { Some(Value::Object(object)) }
 }
 
 /// The counters of the runtime that were used, for people.
@@ -191,29 +74,6 @@ fn counter_for_people(counter: &CounterInfo, value: i64) -> String {
         CounterKind::EventTime => Timestamp(value).to_string(),
     };
     format!("{} {value}{}", counter.name, if counter.is_loss { " (lost)" } else { "" })
-}
-
-/// Metrics by name: a number, or for a histogram an object. If two tasks of a component registered
-/// one name as two kinds, the second is listed under its name and kind.
-fn metrics_in_json(metrics: &MetricTotals) -> Value {
-    let mut object = serde_json::Map::new();
-    for MetricTotal { name, value } in metrics.iter() {
-        let (kind, value) = match value {
-            MetricValue::Counter(sum) => ("counter", json!(sum)),
-            MetricValue::Loss(sum) => ("loss", json!(sum)),
-            MetricValue::Gauge(value) => ("gauge", json!(value)),
-            MetricValue::Histogram(counts) => ("histogram", distribution_in_json(&counts.distribution())),
-        };
-        let is_taken = object.contains_key(name.as_str());
-        let name = if is_taken { format!("{name}.{kind}") } else { name.to_string() };
-        object.insert(name, value);
-    }
-    Value::Object(object)
-}
-
-fn distribution_in_json(values: &Distribution) -> Value {
-    let Distribution { count, mean, p50, p99, max } = *values;
-    json!({ "count": count, "mean": rounded(mean), "p50": p50, "p99": p99, "max": max })
 }
 
 /// The metrics of a component that were used, for people.
@@ -396,19 +256,16 @@ pub(super) fn milliseconds(time: Duration) -> String {
     format!("{ms:.decimals$} ms")
 }
 
-/// To three decimals: microseconds of a millisecond are enough, and lines stay short.
-fn rounded(number: f64) -> f64 {
-    (number * 1e3).round() / 1e3
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::api::{COUNTERS, CounterId, CounterValues};
     use crate::cluster::ProcessStats;
     use crate::ids::TaskId;
     use crate::runtime::stats::{component_stats, topology_stats, total_of};
-    use crate::runtime::{ComponentShape, LatencyStats};
+    use crate::runtime::{ComponentShape, LatencyStats, StopReason, TopologyStats};
 
     fn here(topology: TopologyStats) -> RunStats {
         RunStats { topology, ..RunStats::default() }
@@ -566,10 +423,6 @@ word-count ran for 2.0 s: all done
         ];
         let text = "state_reads 1,200; state_open -3; state_time 2.50 ms; state_lost 1 (lost)";
         assert_eq!(counters_for_people(counters.into_iter()).as_deref(), Some(text));
-        let line =
-            r#"{"state_reads":1200,"state_open":-3,"state_time":2500000,"state_lost":1,"state_writes":0}"#;
-        assert_eq!(counters_in_json(counters.into_iter()).unwrap().to_string(), line);
-        assert_eq!(counters_in_json([].into_iter()), None);
     }
 
     #[test]

@@ -16,7 +16,8 @@
 //! * `worker`: the main function of a worker process, around a `worker::WorkerRuntime`.
 //! * `signals`: which signals end a run, in the parent and in workers.
 //! * [`schedule`]: which host of a cluster runs which worker. Pure.
-//! * `stats`: the counters of all workers as those of one topology.
+//! * `stats`: the counters of all workers as those of one topology. `summary`: the same as programs get them.
+//! * `observed`: what a master answers to whoever asks how its topology goes.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
 //! * `blobs`: the directory with what topologies are made of.
@@ -41,6 +42,8 @@ pub mod daemons;
 pub(crate) mod link;
 pub(crate) mod master;
 #[doc(hidden)]
+pub mod observed;
+#[doc(hidden)]
 pub mod operations;
 pub(crate) mod processes;
 mod processor;
@@ -48,6 +51,8 @@ pub mod schedule;
 pub(crate) mod signals;
 pub(crate) mod source;
 pub(crate) mod stats;
+#[doc(hidden)]
+pub mod summary;
 #[doc(hidden)]
 pub mod topologies;
 pub(crate) mod wired;

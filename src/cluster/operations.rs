@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::observed::Observed;
 use crate::cluster::topologies::{
     BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Wanted,
 };
@@ -35,6 +36,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When there is none of this name, or it cannot be read.
     fn topology(&self, name: &str) -> Result<TopologyInfo, OperationError>;
+
+    /// One topology, and what its master has counted. It waits for the master, for about two seconds at most.
+    ///
+    /// # Errors
+    /// When there is none of this name, or it cannot be read. A master that does not answer is no error.
+    fn stats(&self, name: &str) -> Result<TopologyStatus, OperationError>;
 
     /// Has a topology do something. A topology that is to end cannot be had run again, and a drained one can be killed.
     ///
@@ -143,6 +150,18 @@ pub struct TopologyInfo {
     pub master: Option<MasterInfo>,
     /// Why it runs nowhere, or with fewer workers than it asks for.
     pub short: Option<String>,
+}
+
+/// One topology, and how it goes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TopologyStatus {
+    /// What the cluster knows of it.
+    #[serde(flatten)]
+    pub topology: TopologyInfo,
+    /// What its master has counted; null if the master was not asked or does not answer.
+    pub stats: Option<Observed>,
+    /// Why `stats` is null, for people.
+    pub stats_missing: Option<String>,
 }
 
 /// One worker of a topology.

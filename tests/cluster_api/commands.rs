@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
+use squall::cluster::observed::Observed;
 use squall::cluster::operations::{OperationError, TopologyInfo};
 use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
 use tempfile::TempDir;
@@ -226,8 +227,17 @@ fn one_is_shown_with_all_that_is_known_of_it() {
         status.stdout,
         "topology   words-1\nowner      somebody\nsubmitted  2026-11-30T09:00:00Z\nwanted     active\n\
          phase      active\nmaster     ada, 127.0.0.1:4000, epoch 1\n\n\
-         WORKER  HOST  SLOT\n     0  ada      1\n     1  ada      2\n"
+         WORKER  HOST  SLOT\n     0  ada      1\n     1  ada      2\n\n\
+         counters   none: its master does not answer\n"
     );
+    place.squall(&[server.address()], &["errors", "words"], 1).says("its master does not answer");
+    fake.change(|inside| inside.stats = Some(Observed::default()));
+    let errors = place.squall(&[server.address()], &["errors", "words"], 0);
+    assert_eq!(errors.says("words has no errors").stdout, "");
+    let status = place.squall(&[server.address()], &["status", "words"], 0);
+    let expected =
+        "\n\nmessages   0 emitted, 0 acked, 0 failed, 0 replayed, 0 pending\nrate       0 messages/s";
+    assert!(status.stdout.contains(expected), "{}", status.stdout);
     fake.change(|inside| {
         let info = inside.topologies.get_mut("words").expect("it is there");
         info.phase = TopologyPhase::Ended;
@@ -241,6 +251,28 @@ fn one_is_shown_with_all_that_is_known_of_it() {
     assert!(status.stdout.contains(expected), "{}", status.stdout);
     let json = place.squall(&[server.address()], &["status", "words", "-o", "json"], 0).json();
     assert_eq!(json["outcome"]["completed"], 12_345);
+}
+
+#[test]
+fn who_watches_gets_a_line_a_refresh_until_the_end() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    let end: Turn = |info| {
+        info.phase = TopologyPhase::Ended;
+        info.outcome = Some(Outcome::default());
+    };
+    fake.change(|inside| inside.turns.extend([(|_| {}) as Turn, end]));
+    let watched = place.squall(&[server.address()], &["status", "words", "--watch"], 0);
+    assert_eq!(
+        watched.stdout,
+        "words is active: 2 workers on 1 host; no counters: its master does not answer\n\
+         words has ended: all was processed; no counters: its master does not answer\n"
+    );
+    let line = place.squall(&[server.address()], &["status", "words", "--watch", "-o", "json"], 0);
+    assert_eq!((line.stdout.lines().count(), &line.json()["phase"]), (1, &json!("ended")));
+    place.squall(&[server.address()], &["status", "none", "--watch"], 3);
+    place.squall(&[NOBODY], &["status", "words", "--watch"], 4);
 }
 
 // ---- activate, deactivate, kill, stop, remove ----
@@ -322,7 +354,7 @@ fn an_ended_topology_is_removed() {
 fn what_is_not_there_has_an_exit_code_of_its_own() {
     let (place, fake) = (Place::new(), Fake::new());
     let server = fake.serve();
-    for command in ["status", "activate", "deactivate", "kill", "stop", "remove"] {
+    for command in ["status", "errors", "activate", "deactivate", "kill", "stop", "remove"] {
         place
             .squall(&[server.address()], &[command, "words"], 3)
             .says("there is no topology `words` in this cluster");

@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use slog::{Discard, Logger, o};
 use squall::cluster::TopologySource;
 use squall::cluster::api::{ApiLimits, ApiServer};
+use squall::cluster::observed::Observed;
 use squall::cluster::operations::{
     ClusterInfo, MasterInfo, NimbusInfo, OperationError, Operations, SavepointRequest, SubmitRequest,
-    Submitted, SupervisorInfo, TopologyInfo, WorkerInfo,
+    Submitted, SupervisorInfo, TopologyInfo, TopologyStatus, WorkerInfo,
 };
 use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
 use squall::config::Resources;
@@ -33,6 +34,8 @@ pub struct Inside {
     pub holds: bool,
     /// How many calls have begun.
     pub begun: usize,
+    /// What the master of each topology answers; `None`: it does not.
+    pub stats: Option<Observed>,
     next: u64,
 }
 
@@ -158,6 +161,13 @@ impl Operations for Fake {
             turn(inside.find(name)?);
         }
         inside.find(name).cloned()
+    }
+
+    fn stats(&self, name: &str) -> Result<TopologyStatus, OperationError> {
+        let topology = self.topology(name)?;
+        let stats = self.inside().stats.clone();
+        let stats_missing = stats.is_none().then(|| "its master does not answer".to_owned());
+        Ok(TopologyStatus { topology, stats, stats_missing })
     }
 
     fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {

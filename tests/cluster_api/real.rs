@@ -1,5 +1,6 @@
 //! The commands, the API and the operations of a real nimbus together, on the service in memory.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use squall::cluster::coordination::{
     Coordination as _, MemoryClient, MemoryOptions, MemoryService, NodePath, Record, decode_record,
     encode_record,
 };
-use squall::cluster::daemons::{Leader, LeaderOptions, NimbusState, SupervisorRecord};
+use squall::cluster::daemons::{Leader, LeaderOptions, MasterAccess, NimbusState, SupervisorRecord};
 use squall::cluster::topologies::{
-    AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
+    AssignmentRecord, ClusterKey, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes,
+    TopologyPhase, Wanted,
 };
 use squall::config::HostOptions;
 use squall::prelude::Registry;
@@ -51,6 +53,7 @@ impl World {
             registry: Registry::with_standard(),
             supervisor_timeout: Duration::from_secs(30),
             rng: StdRng::seed_from_u64(1),
+            masters: Some(MasterAccess { key: ClusterKey::new(&[1; 32]), tls: None }),
             logger: logger.clone(),
         }));
         let any = ([127, 0, 0, 1], 0).into();
@@ -148,4 +151,38 @@ fn a_topology_lives_from_its_submission_to_its_removal() {
     // A name that is free again belongs to another topology.
     let again = place.squall(&address, &["submit", "words.toml", "--no-wait"], 0);
     assert_ne!(again.stdout.trim(), id.to_string());
+}
+
+/// What the cluster knows is shown in any case.
+#[test]
+fn a_master_that_does_not_answer_is_no_error() {
+    let (place, mut world) = (Place::new(), World::new());
+    let address = [world.server.address()];
+    world.step();
+    world.begin_host("ada");
+    world.step();
+    let check = |expected: &str| {
+        let status = place.squall(&address, &["status", "words", "-o", "json"], 0).json();
+        let why = status["stats_missing"].as_str().unwrap_or_default();
+        assert!(status["stats"].is_null() && why.contains(expected), "{status}");
+        assert_eq!((&status["name"], &status["owner"]), (&json!("words"), &json!("ada")), "{status}");
+        let shown = place.squall(&address, &["status", "words"], 0);
+        assert!(shown.stdout.contains(&format!("\ncounters   none: {why}\n")), "{}", shown.stdout);
+        place.squall(&address, &["errors", "words"], 1).says(why);
+    };
+    let submitted = place.squall(&address, &["submit", "words.toml", "--no-wait"], 0);
+    let id: TopologyId = submitted.stdout.trim().parse().expect("an id");
+    check("its master does not listen yet");
+    // It has listened here.
+    let nobody =
+        TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("an address");
+    let node = TopologyNodes::of(&id).master;
+    let (supervisor, token) = ("ada".to_owned(), String::new());
+    let record = MasterRecord { epoch: 1, supervisor, token, address: Some(nobody) };
+    world.client.create(&node, &encode_record(&node, &record).expect("it is short")).expect("it is made");
+    check(&format!("its master at {nobody} does not answer this nimbus: Connection refused"));
+    world.report(&id, TopologyPhase::Ended, Some(Outcome::default()));
+    check("it has ended");
+    place.squall(&address, &["status", "nothing"], 3);
+    place.squall(&address, &["errors", "nothing"], 3);
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use squall::cluster::api::open_api;
+use squall::cluster::observed::Observed;
 use squall::cluster::operations::OperationError;
+use squall::cluster::summary::{ComponentSummary, StatsSummary};
 use squall::cluster::topologies::{BlobHash, TopologyPhase};
 
 use crate::fake::Fake;
@@ -30,6 +32,18 @@ fn a_topology_is_submitted_changed_and_removed() {
     let one = ask("GET", "/v1/topologies/words", "");
     assert_eq!((one.status, one.json()), (200, all.json()["topologies"][0].clone()));
     assert_eq!(one.json()["phase"], "starting");
+    let status = ask("GET", "/v1/topologies/words/stats", "").json();
+    assert_eq!((&status["phase"], &status["stats"]), (&json!("starting"), &Value::Null));
+    assert_eq!(status["stats_missing"], "its master does not answer");
+    let mut summary = StatsSummary { emitted: 7, ..StatsSummary::default() };
+    summary.components = vec![ComponentSummary { id: "count".to_owned(), ..ComponentSummary::default() }];
+    fake.change(|inside| inside.stats = Some(Observed { epoch: 2, summary, ..Observed::default() }));
+    let status = ask("GET", "/v1/topologies/words/stats", "").json();
+    assert_eq!((&status["stats"]["epoch"], &status["stats"]["emitted"]), (&json!(2), &json!(7)));
+    assert_eq!(
+        (&status["stats"]["components"][0]["id"], &status["stats_missing"]),
+        (&json!("count"), &Value::Null)
+    );
     for wanted in ["inactive", "active", "drained", "killed"] {
         let body = format!(r#"{{"wanted":"{wanted}"}}"#);
         let changed = ask("PUT", "/v1/topologies/words/wanted", &body);
@@ -163,6 +177,7 @@ fn the_document_has_every_request_and_every_type() {
         "get /v1/openapi.json",
         "get /v1/topologies",
         "get /v1/topologies/{name}",
+        "get /v1/topologies/{name}/stats",
         "post /v1/topologies",
         "post /v1/topologies/{name}/savepoints",
         "put /v1/blobs/{hash}",
@@ -175,19 +190,28 @@ fn the_document_has_every_request_and_every_type() {
     let expected = [
         "BeginFrom",
         "BlobHash",
+        "CheckpointSummary",
         "ClusterInfo",
+        "ComponentError",
+        "ComponentSummary",
         "Cpu",
+        "DatedError",
         "ErrorBody",
         "ErrorCode",
         "ErrorInfo",
         "Health",
+        "LatencySummary",
         "MasterInfo",
         "NimbusInfo",
+        "Observed",
         "Outcome",
+        "ProcessSummary",
+        "ReplaySummary",
         "Resources",
         "SavepointAnswer",
         "SavepointRequest",
         "SavepointWish",
+        "StopSummary",
         "SubmitRequest",
         "Submitted",
         "SupervisorInfo",
@@ -197,9 +221,11 @@ fn the_document_has_every_request_and_every_type() {
         "TopologyInfo",
         "TopologyList",
         "TopologyPhase",
+        "TopologyStatus",
         "Wanted",
         "WantedRequest",
         "WorkerInfo",
+        "WorkerObserved",
     ];
     assert_eq!(types, expected);
     let mut found = Vec::new();

@@ -7,11 +7,11 @@ use rand::{Rng as _, SeedableRng as _};
 use slog::info;
 
 use crate::cli::context::Context;
-use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of, make_key};
+use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of, key_of, make_key};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cluster::api::{ApiLimits, ApiServer};
 use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
-use crate::cluster::daemons::{Leader, LeaderOptions, Nimbus};
+use crate::cluster::daemons::{Leader, LeaderOptions, MasterAccess, Nimbus};
 use crate::cluster::operations::Operations;
 
 const EXAMPLES: &str = "\
@@ -58,6 +58,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         registry: context.registry.clone(),
         supervisor_timeout: engine.nimbus.supervisor_timeout,
         rng: StdRng::from_rng(&mut beginning.rng),
+        masters: Some(MasterAccess { key: key_of(&engine)?, tls: engine.net.tls.clone() }),
         logger: logger.clone(),
     });
     let leader = Arc::new(leader);

@@ -27,8 +27,8 @@ use crate::cluster::coordination::{
 };
 use crate::cluster::daemons::belonging::{Belonging, supervisors_node};
 use crate::cluster::daemons::{
-    self, AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Leader, LeaderOptions, Nimbus,
-    Supervisor, SupervisorRecord, host, make_directory,
+    self, AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Leader, LeaderOptions, MasterAccess,
+    Nimbus, Supervisor, SupervisorRecord, host, make_directory,
 };
 use crate::cluster::operations::Operations;
 use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
@@ -115,7 +115,7 @@ impl DevCluster {
             threads: Vec::new(),
         };
         cluster.keep_sessions(service, clients.clone(), options.end.clone())?;
-        cluster.start_nimbus(Arc::clone(&clients[1]), &options, blobs.clone(), &mut rng)?;
+        cluster.start_nimbus(Arc::clone(&clients[1]), &options, (&key, blobs.clone()), &mut rng)?;
         for (number, client) in (1..).zip(&clients[2..]) {
             cluster.start_supervisor(number, Arc::clone(client), &options, (&key, &blobs), &mut rng)?;
         }
@@ -189,7 +189,7 @@ impl DevCluster {
         &mut self,
         client: Arc<KeptClient>,
         options: &DevOptions,
-        blobs: BlobStore,
+        (key, blobs): (&ClusterKey, BlobStore),
         rng: &mut StdRng,
     ) -> Result<(), CommandError> {
         let logger = options.logger.new(o!("daemon" => "nimbus"));
@@ -202,6 +202,7 @@ impl DevCluster {
             registry: options.registry.clone(),
             supervisor_timeout: options.engine.nimbus.supervisor_timeout,
             rng: StdRng::from_rng(rng),
+            masters: Some(MasterAccess { key: key.clone(), tls: options.engine.net.tls.clone() }),
             logger: logger.clone(),
         }));
         let operations: Arc<dyn Operations> = leader.clone();

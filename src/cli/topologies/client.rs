@@ -10,7 +10,9 @@ use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
 use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
-use crate::cluster::operations::{ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
+use crate::cluster::operations::{
+    ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyStatus,
+};
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
 use crate::text::shown;
 
@@ -138,6 +140,11 @@ impl NimbusClient {
     /// One topology.
     pub(super) fn topology(&mut self, name: &str) -> Result<TopologyInfo, ClientError> {
         self.get(path_of(name)?)
+    }
+
+    /// One topology, and what its master has counted.
+    pub(super) fn stats(&mut self, name: &str) -> Result<TopologyStatus, ClientError> {
+        self.get(format!("{}/stats", path_of(name)?))
     }
 
     /// Has a topology do something.

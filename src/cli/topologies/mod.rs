@@ -1,8 +1,8 @@
-//! Topologies of a cluster: `submit`, `list`, `status`, `activate`, `deactivate`, `kill` and `remove`; and `stop` and
+//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `activate`, `deactivate`, `kill` and `remove`; and `stop` and
 //! `savepoint`, as far as they concern a cluster.
 //!
 //! * `client`: how a nimbus is reached, and what its answers are. `waiting`: how a command waits until what it has asked
-//!   for is true. `shown`: topologies as people see them.
+//!   for is true. `shown`: topologies as people see them. `counters`: what they count.
 //!
 //! 1. A command follows the leader: a nimbus that stands by names it. Nothing that may have been done is asked twice.
 //! 2. What was asked for is a wish. A command waits until the topology is as wished, and shows each change on stderr.
@@ -10,7 +10,9 @@
 
 pub(super) mod activate;
 pub(super) mod client;
+mod counters;
 pub(super) mod deactivate;
+pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;
 pub(super) mod remove;

@@ -10,7 +10,7 @@ use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::cluster::operations::{TopologyInfo, WorkerInfo};
 use crate::cluster::topologies::{Outcome, TopologyPhase, Wanted};
-use crate::text::shown;
+use crate::text::{escaped_json, shown};
 
 /// How a command shows its result.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -28,6 +28,11 @@ enum OutputFormat {
 }
 
 impl OutputFlag {
+    /// Whether JSON is wanted.
+    pub(super) fn is_json(self) -> bool {
+        self.output == OutputFormat::Json
+    }
+
     /// Prints a result as JSON, or as this text.
     pub(super) fn print<T: Serialize>(
         self,
@@ -43,6 +48,12 @@ impl OutputFlag {
             }
         }
     }
+}
+
+/// Prints a result as JSON on one line.
+pub(super) fn print_json_line<T: Serialize>(result: &T) -> Result<(), CommandError> {
+    let text = serde_json::to_string(result).expect("results have text keys only, so they are JSON");
+    terminal::print(&escaped_json(&format!("{text}\n")))
 }
 
 pub(super) fn phase_name(phase: TopologyPhase) -> &'static str {

@@ -17,13 +17,29 @@ pub(super) struct Calls {
     calls: Arc<Semaphore>,
     /// A permit for each blob that is received.
     pub(super) blobs: Semaphore,
+    /// A permit for each call that waits for a master: one that does not answer must not keep all threads busy.
+    masters: Semaphore,
     pub(super) limits: ApiLimits,
 }
 
 impl Calls {
     pub(super) fn new(operations: Arc<dyn Operations>, limits: ApiLimits) -> Calls {
         let calls = Arc::new(Semaphore::new(limits.calls_max));
-        Calls { operations, calls, blobs: Semaphore::new(limits.blobs_max), limits }
+        let (blobs, masters) = (Semaphore::new(limits.blobs_max), Semaphore::new(limits.masters_max));
+        Calls { operations, calls, blobs, masters, limits }
+    }
+
+    /// Makes a call that waits for a master. It waits for its turn for a short time.
+    pub(super) async fn ask_master<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Operations) -> Result<T, OperationError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let Ok(permit) = timeout(self.limits.master_turn_time, self.masters.acquire()).await else {
+            let message = format!("{} masters are asked already: ask again later", self.limits.masters_max);
+            return Err(ApiError::new(ErrorCode::Busy, message));
+        };
+        let _permit = permit.expect("the semaphore is never closed");
+        self.call(call).await
     }
 
     /// Makes a call in another thread, and waits for its result.

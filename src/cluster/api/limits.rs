@@ -13,6 +13,10 @@ pub struct ApiLimits {
     pub calls_max: usize,
     /// Threads for calls.
     pub call_threads: usize,
+    /// Masters that are asked at a time. Further requests wait for their turn.
+    pub masters_max: usize,
+    /// How long they wait. Then they are refused.
+    pub master_turn_time: Duration,
     /// Bytes of a blob.
     pub blob_bytes_max: usize,
     /// Bytes of any other body.
@@ -36,6 +40,8 @@ impl Default for ApiLimits {
             blobs_max: 4,
             calls_max: 64,
             call_threads: 8,
+            masters_max: 4,
+            master_turn_time: Duration::from_secs(5),
             blob_bytes_max: 64 << 20,
             json_bytes_max: 1 << 20,
             head_time: Duration::from_secs(10),

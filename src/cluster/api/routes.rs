@@ -19,7 +19,9 @@ use crate::cluster::api::calls::Calls;
 use crate::cluster::api::open_api::document;
 use crate::cluster::api::route::{Content, Health, Route, TopologyList, WantedRequest, schema};
 use crate::cluster::api::{body, guard};
-use crate::cluster::operations::{ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo};
+use crate::cluster::operations::{
+    ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyStatus,
+};
 use crate::cluster::topologies::{BlobHash, BlobHashError, CLUSTER_NAME_MAX, TopologyId};
 use crate::text::shown;
 
@@ -63,6 +65,19 @@ const ROUTES: &[Route] = &[
         body: None,
         answers: &[(200, "It is here.", Some(schema::<TopologyInfo>))],
         handler: || get(topology),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/topologies/{name}/stats",
+        id: "getStats",
+        summary: "One topology, and what its master has counted, which is asked now.",
+        body: None,
+        answers: &[(
+            200,
+            "It is here; without counters if the master does not answer.",
+            Some(schema::<TopologyStatus>),
+        )],
+        handler: || get(stats),
     },
     Route {
         method: "PUT",
@@ -203,6 +218,12 @@ async fn topology(State(calls): Calling, name: Named) -> Result<Response, ApiErr
     let name = topology_name(name)?;
     let topology = calls.call(move |operations| operations.topology(&name)).await?;
     Ok(json(StatusCode::OK, &topology))
+}
+
+async fn stats(State(calls): Calling, name: Named) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let status = calls.ask_master(move |operations| operations.stats(&name)).await?;
+    Ok(json(StatusCode::OK, &status))
 }
 
 async fn put_wanted(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {

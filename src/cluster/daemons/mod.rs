@@ -17,7 +17,7 @@ mod nimbus;
 mod running;
 pub(crate) mod supervisor;
 
-pub use nimbus::{Leader, LeaderOptions, Nimbus, NimbusState};
+pub use nimbus::{Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};
 pub use supervisor::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, ReadBlob, Supervisor, SupervisorRecord,

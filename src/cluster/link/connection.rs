@@ -1,18 +1,23 @@
 //! One connection: a socket that never waits, plain or with TLS, and the lines on it.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::PollFlags;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::clock::{Clock, Time};
 use crate::cluster::control::{ControlError, Lines};
+use crate::net::tls::Tls;
 use crate::net::transfer::Received;
 use crate::net::transport::Transport;
 
 /// Bytes that may come before a connection has proven who it is.
 const UNPROVEN_MAX: usize = 4 << 10;
+/// Who waits for a line looks so often at the time.
+const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// A connection.
 #[derive(Debug)]
@@ -48,6 +53,53 @@ impl LinkConnection {
             out: Vec::new(),
             is_blocked: false,
         })
+    }
+
+    /// Connects to a peer at this address. Waits for that, at most for this time.
+    ///
+    /// # Errors
+    /// Why there is no connection, for people.
+    pub fn dial(address: SocketAddr, tls: Option<&Tls>, at_most: Duration) -> Result<LinkConnection, String> {
+        let socket = TcpStream::connect_timeout(&address, at_most).map_err(|error| error.to_string())?;
+        let transport = match tls {
+            None => Transport::Plain,
+            Some(tls) => {
+                let session = tls.dial(address.ip()).map_err(|error| error.to_string())?;
+                Transport::Tls(Box::new(session))
+            }
+        };
+        LinkConnection::new(socket, transport).map_err(|error| error.to_string())
+    }
+
+    /// Writes what is to be written, and waits for the next line until the deadline.
+    ///
+    /// # Errors
+    /// Why none has come, for people.
+    pub fn next_line(&mut self, clock: &Clock, deadline: Time) -> Result<Vec<u8>, String> {
+        let begun = clock.now();
+        loop {
+            self.write().map_err(|error| error.to_string())?;
+            if let Some(line) = self.line().map_err(|error| error.to_string())? {
+                return Ok(line);
+            }
+            if clock.now() >= deadline {
+                return Err(format!("it does not answer within {:.1?}", deadline.since(begun)));
+            }
+            let mut fds = [PollFd::from_borrowed_fd(self.fd(), self.wants())];
+            let _ = poll(&mut fds, Some(&TICK));
+            let goes_on = self.read().map_err(|error| error.to_string())?;
+            if !goes_on {
+                return match self.line() {
+                    Ok(Some(line)) => Ok(line),
+                    _ => Err("it has closed the connection".to_owned()),
+                };
+            }
+        }
+    }
+
+    /// The other side may send as much again as before it had proven who it is.
+    pub fn may_send_a_little(&mut self) {
+        self.unproven = Some(UNPROVEN_MAX);
     }
 
     /// The other side has proven who it is: it may send more.

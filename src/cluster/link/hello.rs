@@ -10,6 +10,9 @@
 //! The MACs are HMAC-SHA256 with the secret of the topology, as in the handshake of the wire (`net::handshake`), and for
 //! the same reasons. A side that refuses sends `Refused` with a reason and closes. The MACs prove who began the
 //! connection; only TLS protects what follows against an attacker who can change bytes on their way.
+//!
+//! An observer (`observers`) begins with `Observe` instead of `Hello`. Its protocol has a number of its own, and it may
+//! be of another version of squall.
 
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -21,14 +24,20 @@ use crate::net::Secret;
 
 /// The protocol of this version of squall.
 const PROTOCOL: u32 = 1;
+/// The protocol of observers.
+const OBSERVER_PROTOCOL: u32 = 1;
 const MASTER: &str = "squall master";
 const WORKER: &str = "squall worker";
+const MASTER_TO_OBSERVER: &str = "squall master to an observer";
+const OBSERVER: &str = "squall observer";
 
 /// A line of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HandshakeLine {
     /// The first line of a worker.
     Hello(Hello),
+    /// The first line of an observer.
+    Observe(ObserverHello),
     /// The answer of the master.
     Challenge(Challenge),
     /// The proof of the worker.
@@ -52,6 +61,19 @@ pub struct Hello {
     pub worker: WorkerId,
     /// Which process: a number that it has drawn.
     pub process: u64,
+    /// Random.
+    pub nonce: String,
+}
+
+/// Who connects to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObserverHello {
+    /// Which protocol of observers follows.
+    pub observer_protocol: u32,
+    /// The topology.
+    pub id: TopologyId,
+    /// Its run.
+    pub run: String,
     /// Random.
     pub nonce: String,
 }
@@ -125,12 +147,76 @@ impl Known {
                 env!("CARGO_PKG_VERSION")
             ));
         }
-        if (&hello.id, &hello.run) != (&self.id, &self.run) {
-            return Err("this is the master of another topology, or of another run".to_owned());
-        }
+        self.check_run(&hello.id, &hello.run)?;
         let nonce = format!("{nonce:032x}");
-        let mac = hex(hmac::sign(&self.key(), &signed(MASTER, hello, epoch, &nonce)).as_ref());
+        let mac = self.mac(&signed(MASTER, hello, epoch, &nonce));
         Ok(Challenge { epoch, nonce, mac })
+    }
+
+    fn check_run(&self, id: &TopologyId, run: &str) -> Result<(), String> {
+        match (id, run) == (&self.id, &*self.run) {
+            true => Ok(()),
+            false => Err("this is the master of another topology, or of another run".to_owned()),
+        }
+    }
+
+    /// The first line of an observer.
+    pub fn observer_hello(&self, nonce: u128) -> ObserverHello {
+        ObserverHello {
+            observer_protocol: OBSERVER_PROTOCOL,
+            id: self.id.clone(),
+            run: self.run.clone(),
+            nonce: format!("{nonce:032x}"),
+        }
+    }
+
+    /// What a master answers to the first line of an observer.
+    ///
+    /// # Errors
+    /// Why it refuses.
+    pub fn challenge_observer(
+        &self,
+        hello: &ObserverHello,
+        epoch: u64,
+        nonce: u128,
+    ) -> Result<Challenge, String> {
+        if hello.observer_protocol != OBSERVER_PROTOCOL {
+            return Err(format!(
+                "this observer has protocol {}, and the master has protocol {OBSERVER_PROTOCOL}",
+                hello.observer_protocol
+            ));
+        }
+        self.check_run(&hello.id, &hello.run)?;
+        let nonce = format!("{nonce:032x}");
+        let mac = self.mac(&signed(MASTER_TO_OBSERVER, hello, epoch, &nonce));
+        Ok(Challenge { epoch, nonce, mac })
+    }
+
+    /// What an observer proves itself with, if the master has proven itself.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn proof_of_observer(&self, hello: &ObserverHello, challenge: &Challenge) -> Result<Proof, String> {
+        let Challenge { epoch, nonce, mac } = challenge;
+        self.check(&signed(MASTER_TO_OBSERVER, hello, *epoch, nonce), mac)?;
+        Ok(Proof { mac: self.mac(&signed(OBSERVER, hello, *epoch, nonce)) })
+    }
+
+    /// Whether an observer has proven itself.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub fn verify_observer(
+        &self,
+        hello: &ObserverHello,
+        challenge: &Challenge,
+        proof: &Proof,
+    ) -> Result<(), String> {
+        self.check(&signed(OBSERVER, hello, challenge.epoch, &challenge.nonce), &proof.mac)
+    }
+
+    fn mac(&self, signed: &[u8]) -> String {
+        hex(hmac::sign(&self.key(), signed).as_ref())
     }
 
     /// What the worker proves itself with, if the master has proven itself.
@@ -140,8 +226,7 @@ impl Known {
     pub fn proof(&self, hello: &Hello, challenge: &Challenge) -> Result<Proof, String> {
         let Challenge { epoch, nonce, mac } = challenge;
         self.check(&signed(MASTER, hello, *epoch, nonce), mac)?;
-        let mac = hex(hmac::sign(&self.key(), &signed(WORKER, hello, *epoch, nonce)).as_ref());
-        Ok(Proof { mac })
+        Ok(Proof { mac: self.mac(&signed(WORKER, hello, *epoch, nonce)) })
     }
 
     /// Whether the worker has proven itself.
@@ -180,8 +265,19 @@ pub fn read_handshake(line: &[u8]) -> Result<HandshakeLine, String> {
     }
 }
 
+/// The proof that a line is.
+///
+/// # Errors
+/// When it is none, or says why the connection ends.
+pub fn read_proof(line: &[u8]) -> Result<Proof, String> {
+    match read_handshake(line)? {
+        HandshakeLine::Proof(proof) => Ok(proof),
+        _ => Err("the second line is no proof".to_owned()),
+    }
+}
+
 /// What is signed. JSON, so that no two different handshakes have the same bytes.
-fn signed(label: &str, hello: &Hello, epoch: u64, nonce: &str) -> Vec<u8> {
+fn signed(label: &str, hello: &impl Serialize, epoch: u64, nonce: &str) -> Vec<u8> {
     serde_json::to_vec(&(label, hello, epoch, nonce)).expect("it is made of texts and numbers")
 }
 
@@ -246,5 +342,23 @@ mod tests {
         assert!(master.challenge(&hello, 3, 12).is_err_and(|why| why.contains("another run")));
         let newer = Hello { protocol: 2, ..hello };
         assert!(worker.challenge(&newer, 3, 12).is_err_and(|why| why.contains("protocol 2")));
+    }
+
+    #[test]
+    fn an_observer_proves_itself_and_is_not_taken_for_a_worker() {
+        let (observer, master) = (known(1, "a"), known(1, "a"));
+        let hello = observer.observer_hello(11);
+        let challenge = master.challenge_observer(&hello, 3, 12).expect("it is its topology");
+        let proof = observer.proof_of_observer(&hello, &challenge).expect("it is its master");
+        assert_eq!(master.verify_observer(&hello, &challenge, &proof), Ok(()));
+        let worker = observer.hello(WorkerId(2), 7, 11);
+        let of_worker = master.challenge(&worker, 3, 12).expect("it is its topology");
+        assert!(master.verify(&worker, &of_worker, &proof).is_err());
+        assert!(known(2, "a").proof_of_observer(&hello, &challenge).is_err());
+        assert!(
+            known(1, "b").challenge_observer(&hello, 3, 12).is_err_and(|why| why.contains("another run"))
+        );
+        let newer = ObserverHello { observer_protocol: 2, ..hello };
+        assert!(master.challenge_observer(&newer, 3, 12).is_err_and(|why| why.contains("protocol 2")));
     }
 }

@@ -6,20 +6,24 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{line, parse};
 use crate::cluster::link::arrival::{Arrival, Introduction, Welcome, boot_id};
+use crate::cluster::link::commands::{Command, Commands, lock};
 use crate::cluster::link::connection::LinkConnection;
-use crate::cluster::link::hello::{Challenge, HandshakeLine, Hello, Known, handshake_line, read_handshake};
+use crate::cluster::link::hello::{
+    Challenge, HandshakeLine, Hello, Known, ObserverHello, handshake_line, read_handshake, read_proof,
+};
+use crate::cluster::link::observers::Question;
 use crate::cluster::link::resend::Resend;
 use crate::net::tls::Tls;
 use crate::net::transport::Transport;
@@ -28,10 +32,15 @@ use crate::net::transport::Transport;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections that have not proven who they are, at most. More are closed at once, and come again.
 const UNPROVEN_MAX: usize = 256;
+/// Observers at a time, at most. More are refused.
+const OBSERVERS_MAX: usize = 16;
+/// An observer that neither asks nor takes its answer for so long is disconnected.
+const OBSERVER_REST: Duration = Duration::from_secs(10);
 /// The thread looks so often at what is due.
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// A process is told so often what was taken, if nothing else tells it.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+
 /// What happens on the connections of a master.
 #[derive(Debug)]
 pub enum LinkEvent {
@@ -45,50 +54,16 @@ pub enum LinkEvent {
     Closed(u64),
 }
 
-/// What the thread is to do.
-#[derive(Debug)]
-pub(super) enum Command {
-    Welcome(u64, Welcome),
-    Send(u64, Vec<u8>),
-    Fence(u64),
-    End,
-}
-
-#[derive(Debug)]
-pub(super) struct Commands {
-    waiting: Mutex<Vec<Command>>,
-    wake: OwnedFd,
-    /// The process ids of those that run on this host.
-    pub(super) pids: Mutex<BTreeMap<u64, u32>>,
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Commands {
-    /// Nothing is to be done yet.
-    ///
-    /// # Errors
-    /// When the system refuses a descriptor.
-    pub(super) fn new() -> io::Result<Commands> {
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Commands { waiting: Mutex::default(), wake, pids: Mutex::default() })
-    }
-
-    pub(super) fn push(&self, command: Command) {
-        lock(&self.waiting).push(command);
-        // If the counter is full, the eventfd is readable already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-}
-
 /// How far a connection has come.
 enum Stage {
     /// Nothing has come.
     AwaitsHello,
     /// It was challenged.
     AwaitsProof(Hello, Challenge),
+    /// It was challenged, and is no worker.
+    AwaitsObserverProof(ObserverHello, Challenge),
+    /// It has proven that it may ask. Whether it has, and was not answered yet.
+    Observes { has_asked: bool },
     /// It has proven who it is.
     AwaitsIntroduction(Hello),
     /// The master's thread decides about it.
@@ -100,7 +75,7 @@ enum Stage {
 struct Accepted {
     connection: LinkConnection,
     stage: Stage,
-    /// By when it must have proven who it is.
+    /// By when it must have proven who it is, and an observer must have asked or taken its answer.
     deadline: Time,
 }
 
@@ -209,8 +184,7 @@ impl LinksThread {
 
     /// Carries out what the master's thread wants. Returns whether it goes on.
     fn carry_out(&mut self) -> bool {
-        let commands = std::mem::take(&mut *lock(&self.commands.waiting));
-        for command in commands {
+        for command in self.commands.take() {
             match command {
                 Command::Welcome(process, welcome) => self.welcome(process, welcome),
                 Command::Send(process, line) => {
@@ -225,6 +199,9 @@ impl LinksThread {
                     if let Some(number) = session.and_then(|session| session.connection) {
                         self.drop_connection(number);
                     }
+                }
+                Command::Answer(numbers, line) => {
+                    numbers.into_iter().for_each(|number| self.answer_observer(number, &line));
                 }
                 Command::End => return false,
             }
@@ -249,8 +226,10 @@ impl LinksThread {
                 // Nobody waits, or the system has no descriptor left for now.
                 Err(_) => return,
             };
-            let unproven =
-                |accepted: &&Accepted| matches!(accepted.stage, Stage::AwaitsHello | Stage::AwaitsProof(..));
+            let unproven = |accepted: &&Accepted| {
+                use Stage::{AwaitsHello, AwaitsObserverProof, AwaitsProof};
+                matches!(accepted.stage, AwaitsHello | AwaitsProof(..) | AwaitsObserverProof(..))
+            };
             if self.connections.values().filter(unproven).count() >= UNPROVEN_MAX {
                 continue;
             }
@@ -286,38 +265,57 @@ impl LinksThread {
     fn take(&mut self, number: u64, line: &[u8]) {
         let Some(accepted) = self.connections.get_mut(&number) else { return };
         match &accepted.stage {
-            Stage::AwaitsHello => {
-                let challenged = match read_handshake(line) {
-                    Ok(HandshakeLine::Hello(hello)) => {
-                        let nonce = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
-                        let challenge = self.known.challenge(&hello, self.epoch, nonce);
-                        challenge.map(|challenge| (hello, challenge))
-                    }
-                    Ok(_) => Err("the first line is no hello".to_owned()),
-                    Err(why) => Err(why),
-                };
-                match challenged {
-                    Ok((hello, challenge)) => {
-                        let answer = handshake_line(HandshakeLine::Challenge(challenge.clone()));
+            Stage::AwaitsHello => match self.challenge(line) {
+                Ok((stage, challenge)) => {
+                    let answer = handshake_line(HandshakeLine::Challenge(challenge));
+                    if let Some(accepted) = self.connections.get_mut(&number) {
                         accepted.connection.out().extend_from_slice(&answer);
-                        accepted.stage = Stage::AwaitsProof(hello, challenge);
+                        accepted.stage = stage;
                     }
-                    Err(why) => self.refuse(number, why),
                 }
-            }
+                Err(why) => self.refuse(number, why),
+            },
             Stage::AwaitsProof(hello, challenge) => {
-                let verified = match read_handshake(line) {
-                    Ok(HandshakeLine::Proof(proof)) => self.known.verify(hello, challenge, &proof),
-                    Ok(_) => Err("the second line is no proof".to_owned()),
-                    Err(why) => Err(why),
-                };
-                match verified {
+                match read_proof(line).and_then(|proof| self.known.verify(hello, challenge, &proof)) {
                     Ok(()) => {
                         let hello = hello.clone();
                         accepted.connection.is_proven();
                         accepted.stage = Stage::AwaitsIntroduction(hello);
                     }
                     Err(why) => self.refuse(number, why),
+                }
+            }
+            Stage::AwaitsObserverProof(hello, challenge) => {
+                let proof = read_proof(line);
+                let verified = proof.and_then(|proof| self.known.verify_observer(hello, challenge, &proof));
+                let observes = |accepted: &&Accepted| matches!(accepted.stage, Stage::Observes { .. });
+                let has_room = self.connections.values().filter(observes).count() < OBSERVERS_MAX;
+                let Some(accepted) = self.connections.get_mut(&number) else { return };
+                match verified {
+                    Ok(()) if !has_room => {
+                        let why = format!("{OBSERVERS_MAX} observers are connected already: ask again later");
+                        self.refuse(number, why);
+                    }
+                    Ok(()) => {
+                        accepted.stage = Stage::Observes { has_asked: false };
+                        accepted.deadline = self.clock.now().after(OBSERVER_REST);
+                    }
+                    Err(why) => self.refuse(number, why),
+                }
+            }
+            Stage::Observes { has_asked } => {
+                // It has to take an answer before it asks again, so that answers do not pile up here.
+                if *has_asked || !accepted.connection.out().is_empty() {
+                    return self.drop_connection(number);
+                }
+                match parse::<Question>(line) {
+                    Ok(Question::Stats) => {
+                        accepted.stage = Stage::Observes { has_asked: true };
+                        accepted.deadline = self.clock.now().after(OBSERVER_REST);
+                        accepted.connection.may_send_a_little();
+                        lock(&self.commands.asked).push(number);
+                    }
+                    Err(error) => self.refuse(number, error.to_string()),
                 }
             }
             Stage::AwaitsIntroduction(hello) => {
@@ -339,6 +337,32 @@ impl LinksThread {
                     Err(_) => self.drop_connection(number),
                 }
             }
+        }
+    }
+
+    /// What the first line of a connection is answered, and how far it has come then.
+    fn challenge(&mut self, line: &[u8]) -> Result<(Stage, Challenge), String> {
+        let nonce = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
+        match read_handshake(line)? {
+            HandshakeLine::Hello(hello) => {
+                let challenge = self.known.challenge(&hello, self.epoch, nonce)?;
+                Ok((Stage::AwaitsProof(hello, challenge.clone()), challenge))
+            }
+            HandshakeLine::Observe(hello) => {
+                let challenge = self.known.challenge_observer(&hello, self.epoch, nonce)?;
+                Ok((Stage::AwaitsObserverProof(hello, challenge.clone()), challenge))
+            }
+            _ => Err("the first line is no hello".to_owned()),
+        }
+    }
+
+    fn answer_observer(&mut self, number: u64, line: &[u8]) {
+        if let Some(accepted) = self.connections.get_mut(&number)
+            && matches!(accepted.stage, Stage::Observes { has_asked: true })
+        {
+            accepted.connection.out().extend_from_slice(line);
+            accepted.stage = Stage::Observes { has_asked: false };
+            accepted.deadline = self.clock.now().after(OBSERVER_REST);
         }
     }
 
@@ -425,7 +449,7 @@ impl LinksThread {
         }
     }
 
-    /// Closes connections that have not proven in time who they are.
+    /// Closes connections that have not proven in time who they are, and those of observers that do nothing.
     fn close_late(&mut self) {
         let now = self.clock.now();
         let is_late = |accepted: &Accepted| {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::cluster::link::arrival::Welcome;
+use crate::cluster::link::commands::{Command, Commands, lock};
 use crate::cluster::link::hello::Known;
-use crate::cluster::link::links_thread::{Command, Commands, LinkEvent, LinksThread, lock};
+use crate::cluster::link::links_thread::{LinkEvent, LinksThread};
+use crate::cluster::link::observers::Observers;
 use crate::net::tls::Tls;
 
 /// The name of the thread.
@@ -45,6 +47,11 @@ impl MasterLinks {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Those who ask how the topology goes.
+    pub fn observers(&self) -> Observers {
+        Observers::new(Arc::clone(&self.commands))
     }
 
     /// Answers a process that has arrived.

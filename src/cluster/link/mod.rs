@@ -13,7 +13,9 @@
 //! * `connection`: a socket without waiting, plain or with TLS, and its lines.
 //! * `arrival`: what a process that connects has to say, and what it is answered.
 //! * `living`: what a worker that runs has to tell a master that did not start it.
-//! * `worker_link`, `master_links`: both ends. `links_thread`: the thread of the master's.
+//! * `worker_link`, `master_links`: both ends. `links_thread`: the thread of the master's, and `commands` what it is to
+//!   do.
+//! * `observers`: who asks how the topology goes.
 //!
 //! 1. A connection that breaks is not an event. The process connects again, and no line is lost or comes twice. What
 //!    counts as a death is silence, or another process of the same worker.
@@ -22,11 +24,13 @@
 //! 3. A worker obeys the master with the highest epoch that it has seen. It reads in its order where that is.
 
 mod arrival;
+mod commands;
 mod connection;
 mod hello;
 mod links_thread;
 mod living;
 mod master_links;
+mod observers;
 mod resend;
 mod worker_link;
 
@@ -35,4 +39,5 @@ pub use hello::{Challenge, Hello, Known};
 pub use links_thread::LinkEvent;
 pub use living::{LifeLog, Living, outlives_its_master};
 pub use master_links::{LINKS_THREAD, MasterLinks};
+pub use observers::{Observers, observe};
 pub use worker_link::WorkerLink;

@@ -4,7 +4,6 @@
 //! The worker itself reads and writes a socket pair, as it does with a parent. It notices nothing of all this.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -27,7 +26,6 @@ use crate::cluster::link::resend::Resend;
 use crate::cluster::topologies::{LifeSign, MasterPlace, ORDER_FILE, WorkerOrder, read_order};
 use crate::config::NetOptions;
 use crate::net::tls::Tls;
-use crate::net::transport::Transport;
 use crate::text::shown;
 
 /// How long a connection and a handshake may take.
@@ -230,20 +228,11 @@ impl LinkThread {
     /// Connects, and waits for the answer of the master.
     fn connect(&mut self, master: MasterPlace) -> Result<(LinkConnection, u64, Welcome), String> {
         let deadline = self.clock.now().after(CONNECT_MAX);
-        let socket =
-            TcpStream::connect_timeout(&master.address, CONNECT_MAX).map_err(|error| error.to_string())?;
-        let transport = match &self.tls {
-            None => Transport::Plain,
-            Some(tls) => {
-                let session = tls.dial(master.address.ip()).map_err(|error| error.to_string())?;
-                Transport::Tls(Box::new(session))
-            }
-        };
-        let mut connection = LinkConnection::new(socket, transport).map_err(|error| error.to_string())?;
+        let mut connection = LinkConnection::dial(master.address, self.tls.as_ref(), CONNECT_MAX)?;
         let nonce = u128::from(self.rng.next_u64()) << 64 | u128::from(self.rng.next_u64());
         let hello = self.known.hello(self.order.worker, self.process, nonce);
         connection.out().extend_from_slice(&handshake_line(HandshakeLine::Hello(hello.clone())));
-        let challenge = match read_handshake(&self.next_line(&mut connection, deadline)?)? {
+        let challenge = match read_handshake(&connection.next_line(&self.clock, deadline)?)? {
             HandshakeLine::Challenge(challenge) => challenge,
             _ => return Err("it does not answer with a challenge".to_owned()),
         };
@@ -259,31 +248,10 @@ impl LinkThread {
         };
         connection.out().extend_from_slice(&handshake_line(HandshakeLine::Proof(proof)));
         connection.out().extend_from_slice(&line(&introduction));
-        let answer = self.next_line(&mut connection, deadline)?;
+        let answer = connection.next_line(&self.clock, deadline)?;
         match parse::<Welcome>(&answer) {
             Ok(welcome) => Ok((connection, challenge.epoch, welcome)),
             Err(_) => Err(read_handshake(&answer).err().unwrap_or_else(|| "it does not welcome".to_owned())),
-        }
-    }
-
-    fn next_line(&self, connection: &mut LinkConnection, deadline: Time) -> Result<Vec<u8>, String> {
-        loop {
-            connection.write().map_err(|error| error.to_string())?;
-            if let Some(line) = connection.line().map_err(|error| error.to_string())? {
-                return Ok(line);
-            }
-            if self.clock.now() >= deadline {
-                return Err(format!("it does not answer within {CONNECT_MAX:?}"));
-            }
-            let mut fds = [PollFd::from_borrowed_fd(connection.fd(), connection.wants())];
-            let _ = poll(&mut fds, Some(&TICK));
-            let goes_on = connection.read().map_err(|error| error.to_string())?;
-            if !goes_on {
-                return match connection.line() {
-                    Ok(Some(line)) => Ok(line),
-                    _ => Err("it has closed the connection".to_owned()),
-                };
-            }
         }
     }
 

@@ -8,7 +8,9 @@
 //! 1. It does what its order wants, and reports how that goes. It knows nothing of nimbus or ZooKeeper.
 //! 2. It ends when the topology has ended, with code 0, or when its order names another epoch or another assignment of
 //!    executors, with code 1: then its supervisor starts the next one.
-//! 3. If the topology cannot begin, that is its end, with the reason in the report.
+//! 3. It answers observers (`link::observers`), so that neither the thread that decides nor that of the connections has
+//!    to. One answer is for all who ask within a while.
+//! 4. If the topology cannot begin, that is its end, with the reason in the report.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,8 +22,8 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use slog::{Logger, error, info, o, warn};
 
-use crate::clock::Clock;
-use crate::cluster::link::Known;
+use crate::clock::{Clock, Time};
+use crate::cluster::link::{Known, Observers};
 use crate::cluster::master::core::Core;
 use crate::cluster::master::events::{Appointment, Event};
 use crate::cluster::master::linked_processes::LinkedProcesses;
@@ -31,6 +33,7 @@ use crate::cluster::master::run::Shared;
 use crate::cluster::master::running::start_store;
 use crate::cluster::master::shell::Shell;
 use crate::cluster::master::wished_savepoints::WishedSavepoints;
+use crate::cluster::observed::answer_line;
 use crate::cluster::signals;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::shapes;
@@ -49,6 +52,8 @@ use crate::tuple::Timestamp;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a master that is not the first waits for workers that run.
 const GRACE: Duration = Duration::from_secs(5);
+/// An answer to observers is used so long for all who ask.
+const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 /// Bytes of the largest source of a topology.
 const SOURCE_MAX: u64 = 64 << 20;
 
@@ -143,6 +148,7 @@ struct Begun {
     shared: Arc<Shared>,
     wishes: Sender<Event>,
     thread: thread::JoinHandle<()>,
+    desk_of_observers: ObserverDesk,
     report: MasterReport,
     savepoints: WishedSavepoints,
     /// The version of the assignment of executors that it began with.
@@ -205,7 +211,7 @@ impl Begun {
             (order.epoch, seed),
             wishes.clone(),
         )?;
-        let address = linked.address();
+        let (address, observers) = (linked.address(), linked.observers());
         let store = store.map(|store| start_store(store, logger, &wishes)).transpose()?;
         let shared =
             Arc::new(Shared::new(Core::new(core), topology.name().to_owned(), shapes(&topology, &plan)));
@@ -222,7 +228,8 @@ impl Begun {
         let savepoint = order.savepoint.clone();
         let state = StateRecord { epoch: order.epoch, savepoint, ..StateRecord::default() };
         let report = MasterReport { address: Some(address), state };
-        Ok(Begun { shared, wishes, thread, report, savepoints, assignment: version })
+        let desk_of_observers = ObserverDesk { observers, epoch: order.epoch, last: None };
+        Ok(Begun { shared, wishes, thread, desk_of_observers, report, savepoints, assignment: version })
     }
 
     /// Follows the order and reports, until the topology has ended.
@@ -244,6 +251,7 @@ impl Begun {
         loop {
             let has_ended = self.shared.wait(LOOK_EVERY);
             life_sign.give();
+            self.desk_of_observers.answer(&self.shared);
             if has_ended {
                 break;
             }
@@ -308,6 +316,29 @@ impl Begun {
 fn was_stopped(order: &MasterOrder) -> bool {
     let (Some(wish), Some(answer)) = (&order.spec.savepoint, &order.savepoint) else { return false };
     wish.stops && answer.number == wish.number && answer.taken.is_some()
+}
+
+/// Where observers are answered.
+struct ObserverDesk {
+    observers: Observers,
+    epoch: u64,
+    /// The last answer, and when it was made.
+    last: Option<(Time, Arc<[u8]>)>,
+}
+
+impl ObserverDesk {
+    /// Answers all who have asked. The counters are added up only if somebody has, and if the last answer is old.
+    fn answer(&mut self, shared: &Shared) {
+        let (epoch, last, now) = (self.epoch, &mut self.last, shared.clock.now());
+        self.observers.answer(|| match last {
+            Some((at, line)) if now.since(*at) < ANSWER_AGE_MAX => Arc::clone(line),
+            _ => {
+                let line = answer_line(shared.observed(epoch));
+                *last = Some((now, Arc::clone(&line)));
+                line
+            }
+        });
+    }
 }
 
 /// Where a master reports.

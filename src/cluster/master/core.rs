@@ -167,6 +167,7 @@ impl Core {
             FromWorker::Stats(stats) => {
                 let draining = self.ending.is_draining();
                 let record = &mut self.workers[index];
+                record.errors.report(&stats.components, now);
                 record.counts.report(*stats, record.reads, draining);
             }
             FromWorker::DrainRequested => {
@@ -222,6 +223,11 @@ impl Core {
         }
         let fatal = record.fatal.take();
         let was_up = record.was_up;
+        // Of one that was killed the reason is known already.
+        if record.phase != WorkerPhase::Killed {
+            let why = fatal.as_ref().map_or_else(|| how.to_string(), |failure| failure.why.clone());
+            record.last_end = Some((why, now));
+        }
         record.dies(&how, &self.options.worker, now);
         let (ever_up, failed_starts) = (record.ever_up, record.failed_starts);
         let pause =

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cluster::control::{FromWorker, Start, ToWorker, line, parse};
-use crate::cluster::link::{Known, LINKS_THREAD, LinkEvent, MasterLinks, Welcome};
+use crate::cluster::link::{Known, LINKS_THREAD, LinkEvent, MasterLinks, Observers, Welcome};
 use crate::cluster::master::events::Event;
 use crate::cluster::master::shell::Processes;
 use crate::cluster::master::worker_record::Exit;
@@ -70,6 +70,11 @@ impl LinkedProcesses {
     /// Where it listens.
     pub(super) fn address(&self) -> SocketAddr {
         self.links.address()
+    }
+
+    /// Those who ask how the topology goes.
+    pub(super) fn observers(&self) -> Observers {
+        self.links.observers()
     }
 
     fn runs(&mut self, who: Endpoint, process: u64) {

@@ -12,6 +12,7 @@
 //!   through its incarnations. `waves`: whether all workers are at rest at once. `link_reports`: which
 //!   worker is cut off. `counts`: what the incarnations of a worker counted and lost; `inputs`: which
 //!   workers read sources that cannot be read again.
+//! * `last_errors`: the last error of each component in a worker.
 //! * `checkpoints`: what the core has for checkpoints; `store`: the thread that publishes them.
 //! * `appointed`: the main function of a master that a supervisor has started. `preparation`: what every master has to work
 //!   out before it begins.
@@ -26,6 +27,7 @@ mod core;
 mod counts;
 mod events;
 mod inputs;
+mod last_errors;
 mod link_reports;
 mod linked_processes;
 mod living_workers;

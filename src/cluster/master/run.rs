@@ -9,11 +9,15 @@ use std::time::Duration;
 use crate::api::TopologyStats;
 use crate::clock::{Clock, Time};
 use crate::cluster::master::core::Core;
+use crate::cluster::master::worker_record::WorkerRecord;
+use crate::cluster::observed::{ComponentError, DatedError, Observed, WorkerObserved};
 use crate::cluster::stats::{ProcessStats, WorkersStats, stats_of_all};
+use crate::cluster::summary::StatsSummary;
 use crate::ids::{Incarnation, WorkerId};
 use crate::runtime::ComponentShape;
 use crate::runtime::reporting::Reported;
 use crate::runtime::savepoint_desk::SavepointDesk;
+use crate::tuple::Timestamp;
 
 /// Events that are kept; beyond that, the oldest is dropped.
 const HISTORY_MAX: usize = 1 << 16;
@@ -117,6 +121,39 @@ impl Shared {
             || (run.ended_at.is_some() && !run.core.is_done()).then(|| "squall itself panicked".to_owned());
         let failure = run.core.failure().map(str::to_owned).or_else(bug);
         WorkersStats { topology, processes, failure }
+    }
+
+    /// What a master of this epoch answers to observers.
+    pub(super) fn observed(&self, epoch: u64) -> Observed {
+        let WorkersStats { topology, processes, failure } = self.stats();
+        let summary = StatsSummary::new(&self.name, &topology, Some(processes), failure.as_deref());
+        let (now, date) = (self.clock.now(), self.clock.wall_nanos());
+        let dated = |at: Time| {
+            let ago = i64::try_from(now.since(at).as_nanos()).unwrap_or(i64::MAX);
+            Timestamp(date.saturating_sub(ago)).to_string()
+        };
+        let worker = |record: &WorkerRecord| WorkerObserved {
+            worker: record.worker.0,
+            up: record.is_up(),
+            restarts: record.restarts,
+            last_end: record
+                .last_end
+                .as_ref()
+                .map(|(why, at)| DatedError { error: why.clone(), at: Some(dated(*at)) }),
+            errors: record
+                .errors
+                .iter()
+                .map(|(component, last)| ComponentError {
+                    component: component.to_string(),
+                    error: last.error.clone(),
+                    at: last.at.map(dated),
+                })
+                .collect(),
+        };
+        let run = self.lock();
+        let has_adopted = run.core.workers().iter().any(|record| record.was_adopted);
+        let processes = run.core.workers().iter().map(worker).collect();
+        Observed { epoch, has_adopted, summary, processes, left_out: None }
     }
 
     pub(super) fn wait(&self, at_most: Duration) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::cluster::control::{Beat, WorkerFailure};
 use crate::cluster::master::counts::{Counts, Sources};
+use crate::cluster::master::last_errors::LastErrors;
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Endpoint, Member};
@@ -145,6 +146,12 @@ pub struct WorkerRecord {
     pub reads: bool,
     /// What all its incarnations counted.
     pub counts: Counts,
+    /// Whether a process of it was taken over from an earlier master, so that it has counted for longer than this one.
+    pub was_adopted: bool,
+    /// The last errors of its components.
+    pub errors: LastErrors,
+    /// Why an incarnation ended the last time, and when that was known.
+    pub last_end: Option<(String, Time)>,
 }
 
 impl WorkerRecord {
@@ -170,6 +177,9 @@ impl WorkerRecord {
             pause: Duration::ZERO,
             reads: false,
             counts: Counts::new(sources),
+            was_adopted: false,
+            errors: LastErrors::default(),
+            last_end: None,
         }
     }
 
@@ -219,6 +229,7 @@ impl WorkerRecord {
             _ => {}
         }
         self.counts.end_incarnation(self.reads);
+        self.errors.begin_again();
         self.forget();
         self.phase = WorkerPhase::Waiting { until: now.after(self.pause) };
         self.pause = (self.pause * 2).clamp(options.restart_min, options.restart_max);

@@ -109,6 +109,7 @@ impl World {
             registry: self.registry.clone(),
             supervisor_timeout: SUPERVISOR_TIMEOUT,
             rng: StdRng::seed_from_u64(self.starts ^ self.plan.seed << 20),
+            masters: None,
             logger: no_log(),
         });
         let leader = Arc::new(leader);

@@ -22,7 +22,8 @@ use crate::cluster::daemons::nimbus::hosts::Hosts;
 use crate::cluster::daemons::nimbus::sources::Sources;
 use crate::cluster::daemons::nimbus::standing::{Fence, Lead, LeadError, Standing};
 use crate::cluster::schedule::Host;
-use crate::cluster::topologies::{BlobHash, TopologyId, topologies_node};
+use crate::cluster::topologies::{BlobHash, ClusterKey, TopologyId, topologies_node};
+use crate::config::net::TlsPaths;
 use crate::topology::Topology;
 use crate::topology::registry::Registry;
 use crate::tuple::Timestamp;
@@ -48,8 +49,19 @@ pub struct LeaderOptions {
     pub supervisor_timeout: Duration,
     /// Names runs. Nobody else draws the same.
     pub rng: StdRng,
+    /// How it asks masters for counters; `None`: it does not.
+    pub masters: Option<MasterAccess>,
     /// Where it logs.
     pub logger: Logger,
+}
+
+/// What a nimbus needs to ask masters.
+#[derive(Clone, Debug)]
+pub struct MasterAccess {
+    /// The key of the cluster.
+    pub key: ClusterKey,
+    /// `[net.tls]`. The files are read whenever a master is asked, so they may be replaced.
+    pub tls: Option<TlsPaths>,
 }
 
 /// A nimbus, as far as it leads. Steps and operators share it.
@@ -59,6 +71,7 @@ pub struct Leader {
     pub(super) standing: Standing,
     pub(super) logger: Logger,
     pub(super) blobs: BlobStore,
+    pub(super) masters: Option<MasterAccess>,
     supervisor_timeout: Duration,
     /// Whoever writes has it.
     work: Mutex<Work>,
@@ -97,6 +110,7 @@ impl Leader {
             standing: Standing::default(),
             logger: options.logger,
             blobs: options.blobs.clone(),
+            masters: options.masters,
             supervisor_timeout: options.supervisor_timeout,
             work: Mutex::new(Work {
                 begun: None,

@@ -11,7 +11,7 @@
 //! * `leader`: [`Leader`], what a nimbus does while it leads: one pass after the other. `begin`: the first of an epoch.
 //!   `garbage`: what nothing refers to is deleted.
 //! * `operations`: what it does for operators. `submission`: how a topology is taken. `answers`: what is answered.
-//!   `change`: how a topology that runs is changed.
+//!   `change`: how a topology that runs is changed. `observation`: what masters are asked.
 //! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure.
 //! * `found`: what was read. `sources`: topologies from their blobs. `standing`: who leads, and the fence around writes.
 //!
@@ -30,10 +30,11 @@ mod found;
 mod garbage;
 mod hosts;
 mod leader;
+mod observation;
 mod operations;
 mod sources;
 mod standing;
 mod submission;
 
 pub use daemon::{Nimbus, NimbusState};
-pub use leader::{Leader, LeaderOptions};
+pub use leader::{Leader, LeaderOptions, MasterAccess};

@@ -12,6 +12,7 @@ use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
 use crate::cluster::operations::{
     ClusterInfo, OperationError, Operations, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+    TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
@@ -33,6 +34,10 @@ impl Operations for Leader {
             found.map(|topology| info_of(fence, &topology)).transpose()
         })?;
         found.ok_or_else(|| no_topology(name))
+    }
+
+    fn stats(&self, name: &str) -> Result<TopologyStatus, OperationError> {
+        self.status_of(name)
     }
 
     fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {
@@ -111,7 +116,10 @@ impl Leader {
     }
 
     /// Reads something, if this nimbus leads.
-    fn look<T>(&self, read: impl FnOnce(&Fence<'_>) -> Result<T, LeadError>) -> Result<T, OperationError> {
+    pub(super) fn look<T>(
+        &self,
+        read: impl FnOnce(&Fence<'_>) -> Result<T, LeadError>,
+    ) -> Result<T, OperationError> {
         let fence = self.fence().ok_or_else(|| self.not_leader())?;
         let caught_up = self.coordination.catch_up().map_err(LeadError::from);
         caught_up.and_then(|()| read(&fence)).map_err(|error| self.refused(error))

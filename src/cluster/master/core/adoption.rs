@@ -89,6 +89,8 @@ impl Core {
         let is_draining = self.ending.is_draining();
         let record = &mut self.workers[index];
         record.incarnation = incarnation;
+        record.errors.adopt();
+        record.was_adopted = true;
         record.last_message_at = now;
         (record.active, record.was_active) = (active, was_active);
         record.reads = was_active && !is_draining;

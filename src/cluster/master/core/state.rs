@@ -145,6 +145,7 @@ impl Core {
         if record.listens_to_us() {
             let who = record.endpoint();
             record.phase = WorkerPhase::Killed;
+            record.last_end = Some((why.clone(), self.last_event_at));
             self.note(Note::Replaced(who, why));
             self.actions.push(MasterAction::Kill(who));
         }
