@@ -305,3 +305,50 @@ fn a_topology_is_stopped_with_a_savepoint_and_submitted_again() {
     cluster.drain_and_check();
     cluster.interrupt();
 }
+
+#[test]
+fn all_workers_begin_anew_and_nothing_is_counted_twice() {
+    let mut cluster = Cluster::new();
+    cluster.submit(&[]);
+    cluster.wait_for_more("it publishes");
+    let before = cluster.processes();
+    cluster.done(&["restart", "words", "--timeout", "180s"]);
+    let after = cluster.processes();
+    let names = |of: &[(PathBuf, i32)]| of.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&before), names(&after), "they are where they were");
+    assert!(before.iter().zip(&after).all(|(before, after)| before.1 != after.1), "each is another process");
+    cluster.wait_for_more("it goes on");
+    cluster.kill_one("worker-0");
+    cluster.wait_for_more("it goes on after a worker was killed");
+    cluster.drain_and_check();
+    let refused = cluster.run(&["restart", "words"]);
+    assert_eq!(refused.status.code(), Some(1), "it has ended");
+    cluster.interrupt();
+}
+
+#[test]
+fn a_topology_gets_more_workers_and_fewer_and_counts_on() {
+    let mut cluster = Cluster::new();
+    cluster.submit(&[]);
+    cluster.wait_for_more("it publishes");
+    let up = ["rebalance", "words", "--workers", "4", "--set", "bolt.count.parallelism=4"];
+    let before = cluster.status();
+    let planned = cluster.done(&[&up[..], &["--dry-run"]].concat());
+    assert!(planned.contains("EXECUTORS") && planned.contains("new"), "{planned}");
+    assert_eq!(cluster.status()["generation"], before["generation"], "it was only planned");
+    let many = ["rebalance", "words", "--workers", "20", "--set", "bolt.count.parallelism=30"];
+    let refused = cluster.run(&many);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && text.contains("does not fit so"), "{text}");
+    cluster.done(&[&up[..], &["--timeout", "180s"]].concat());
+    assert_eq!(cluster.status()["workers"].as_array().map(Vec::len), Some(4));
+    cluster.wait_for_more("it goes on with more workers");
+    cluster.kill_one("worker-3");
+    cluster.wait_for_more("it goes on after a worker was killed");
+    let down = ["rebalance", "words", "--workers", "1", "--set", "bolt.count.parallelism=1"];
+    cluster.done(&[&down[..], &["--timeout", "180s"]].concat());
+    assert_eq!(cluster.status()["workers"].as_array().map(Vec::len), Some(1));
+    cluster.wait_for_more("it goes on with one worker");
+    cluster.drain_and_check();
+    cluster.interrupt();
+}

@@ -19,7 +19,7 @@ use squall::cluster::coordination::{
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
 use squall::cluster::operations::{
-    OperationError, Operations, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+    OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
 };
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
@@ -300,7 +300,7 @@ impl World {
 
     /// What the supervisor of the master publishes.
     fn report(&self, id: &TopologyId, phase: TopologyPhase) {
-        self.publish(id, StateRecord { epoch: 1, phase, ..StateRecord::default() });
+        self.publish(id, StateRecord { epoch: 1, generation: 1, phase, ..StateRecord::default() });
     }
 
     fn publish(&self, id: &TopologyId, state: StateRecord) {
@@ -335,6 +335,10 @@ impl World {
             let state: Option<StateRecord> = self.read(&nodes.state);
             let has_ended = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
             assert_eq!(self.assignment(id).is_none(), has_ended, "{id} is whole");
+            if let Some(assignment) = self.assignment(id) {
+                let (is, wanted) = (assignment.generation, spec.generation);
+                assert_eq!((is, &assignment.source), (wanted, &spec.source), "{id} is what is wanted");
+            }
             expected.extend([nodes.root.to_string(), nodes.spec.to_string()]);
             expected.extend(state.map(|_| nodes.state.to_string()));
             expected.extend(self.assignment(id).map(|_| nodes.assignment.to_string()));
@@ -721,19 +725,23 @@ enum Deed {
     KillUnplaced,
     Remove,
     Savepoint,
+    Restart,
+    Rebalance,
     /// Not of an operator: a step finds that a topology has ended.
     SeeTheEnd,
     /// Nor this: it finds that a host is gone.
     SeeHostLost,
 }
 
-const DEEDS: [Deed; 8] = [
+const DEEDS: [Deed; 10] = [
     Deed::Submit,
     Deed::Replace,
     Deed::Kill,
     Deed::KillUnplaced,
     Deed::Remove,
     Deed::Savepoint,
+    Deed::Restart,
+    Deed::Rebalance,
     Deed::SeeTheEnd,
     Deed::SeeHostLost,
 ];
@@ -778,6 +786,8 @@ impl Deed {
             }
             Deed::Kill | Deed::KillUnplaced => nimbus.leader.want("words", Wanted::Killed).map(drop),
             Deed::Remove => nimbus.leader.remove("words"),
+            Deed::Restart => nimbus.leader.restart("words").map(drop),
+            Deed::Rebalance => nimbus.leader.rebalance("words", &two_workers()).map(drop),
             Deed::Savepoint => nimbus.leader.savepoint("words", &SavepointRequest::default()).map(drop),
             Deed::SeeTheEnd | Deed::SeeHostLost => {
                 nimbus.step();
@@ -795,6 +805,8 @@ impl Deed {
             Deed::Kill => found.is_some_and(|info| info.wanted == Wanted::Killed),
             Deed::KillUnplaced => found.is_some_and(|info| info.phase == TopologyPhase::Ended),
             Deed::Remove => found.is_none(),
+            Deed::Restart => found.is_some_and(|info| info.generation >= 2),
+            Deed::Rebalance => found.is_some_and(|info| info.generation >= 2 && info.workers.len() == 2),
             Deed::Savepoint => found.is_some_and(|info| info.savepoint_wanted.is_some()),
             Deed::SeeTheEnd => found.is_some_and(|info| info.workers.is_empty()),
             Deed::SeeHostLost => found.is_some_and(|info| hosts_of(&info.workers) == ["b"]),
@@ -851,6 +863,73 @@ fn a_leader_may_die_at_any_call_of_anything_that_it_does() {
             assert!(calls > 5, "{deed:?}: there are calls to die at");
         }
     }
+}
+
+fn two_workers() -> RebalanceRequest {
+    RebalanceRequest { overrides: vec!["topology.workers=2".to_owned()], dry_run: false }
+}
+
+#[test]
+fn a_restart_starts_all_anew_where_they_are() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 2).unwrap().id.unwrap();
+    let before = world.assignment(&id).unwrap();
+    assert_eq!(nimbus.leader.restart("words").expect("it runs").generation, 2);
+    let after = world.assignment(&id).unwrap();
+    let (old, new) = (before.placement.unwrap(), after.placement.unwrap());
+    assert_eq!((new.slots, after.master, after.source), (old.slots, before.master, before.source));
+    assert!(new.assignment.version > old.assignment.version, "workers of the assignment before are refused");
+    assert_eq!((before.generation, after.generation), (1, 2));
+    let tree = world.tree();
+    assert_eq!(world.pass(&nimbus, Duration::from_secs(11)), tree, "it is done once");
+    nimbus.leader.want("words", Wanted::Drained).expect("it runs");
+    assert!(matches!(nimbus.leader.restart("words"), Err(OperationError::Conflict(_))));
+}
+
+#[test]
+fn a_rebalance_moves_no_more_than_it_must_and_is_refused_if_it_does_not_fit() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 2).unwrap().id.unwrap();
+    let before = world.assignment(&id).unwrap();
+    let tree = world.tree();
+    let set = |overrides: &[&str], dry_run| {
+        let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
+        nimbus.leader.rebalance("words", &RebalanceRequest { overrides, dry_run })
+    };
+    let planned = set(&["topology.workers=3"], true).expect("it is planned");
+    assert_eq!((planned.generation, planned.workers.len(), planned.short), (None, 3, None));
+    assert!(planned.moves.iter().all(|it| it.from != it.to) && !planned.moves.is_empty());
+    let short =
+        set(&["topology.workers=40", "bolt.split.parallelism=40"], true).expect("it is planned").short;
+    assert!(short.is_some(), "two hosts have no 40 slots");
+    match set(&["topology.workers=40", "bolt.split.parallelism=40"], false) {
+        Err(OperationError::Conflict(why)) => assert!(why.contains(&short.unwrap()), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    for (wrong, expected) in [
+        ("bolt.splat.parallelism=2", "there is no bolt `splat`"),
+        ("topology.name=other", "the name of a topology that runs"),
+        ("topology.delivery=exactly-once", "`topology.delivery` of a topology that runs"),
+    ] {
+        match set(&[wrong], false) {
+            Err(OperationError::Invalid(why)) => assert!(why.contains(expected), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(world.tree(), tree, "nothing was written");
+    let done = set(&["topology.workers=3"], false).expect("there is room");
+    assert_eq!((done.generation, done.workers), (Some(2), planned.workers));
+    let after = world.assignment(&id).unwrap();
+    let (old, new) = (before.placement.unwrap(), after.placement.unwrap());
+    assert!(old.slots.iter().all(|slot| new.slots.contains(slot)), "workers stay in their slots");
+    assert_ne!(after.source, before.source);
+    // What was changed before stays changed.
+    set(&["bolt.split.parallelism=5"], false).expect("there is room");
+    assert_eq!(nimbus.info("words").workers.len(), 3);
+    let tree = world.tree();
+    assert_eq!(world.pass(&nimbus, Duration::from_secs(11)), tree, "it is done once");
 }
 
 /// What may be there before another leader begins.

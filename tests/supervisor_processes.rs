@@ -100,6 +100,7 @@ fn a_child_for_other_tests() {
             assert_eq!(fs::read(directory.join("source.json")).expect("it is there"), SOURCE);
             let state = StateRecord {
                 epoch: order.epoch,
+                generation: 1,
                 phase: TopologyPhase::Active,
                 outcome: None,
                 savepoint: None,
@@ -144,14 +145,16 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
         }
         let spec = json!({
             "epoch": 1, "id": id, "change": 1, "owner": "", "submitted_at": "", "run": "0".repeat(32),
-            "source": squall::cluster::topologies::BlobHash::of(SOURCE), "wanted": "active",
+            "source": squall::cluster::topologies::BlobHash::of(SOURCE), "wanted": "active", "begin": {},
+            "generation": 1, "spreads": false,
         });
         record::<SpecRecord>(service, &nodes.spec, &serde_json::from_value(spec).expect("it is one"));
         let workers = roles.iter().filter_map(|role| role.strip_prefix("worker-")?.parse::<u16>().ok());
         let slots =
             workers.map(|worker| json!([worker, { "host": ME, "number": worker }])).collect::<Vec<_>>();
         let assignment = json!({
-            "epoch": 1, "id": id, "change": change, "short": null,
+            "epoch": 1, "id": id, "change": change, "short": null, "generation": 1,
+            "source": squall::cluster::topologies::BlobHash::of(SOURCE),
             "placement": {
                 "assignment": { "version": 1, "workers": 4, "threads": 1, "shape": [], "worker_of": [] },
                 "slots": slots,

@@ -57,6 +57,19 @@ pub trait Operations: Send + Sync {
     /// and not taken yet.
     fn savepoint(&self, name: &str, request: &SavepointRequest) -> Result<TopologyInfo, OperationError>;
 
+    /// Has all workers of a topology begin anew. The answer does not wait until they do.
+    ///
+    /// # Errors
+    /// When there is no such topology, or it has ended or is ending.
+    fn restart(&self, name: &str) -> Result<TopologyInfo, OperationError>;
+
+    /// Has a topology run with other workers, parallelism or values, or, if `dry_run` is set, plans that. The answer does
+    /// not wait until it does.
+    ///
+    /// # Errors
+    /// Why not: there is no such topology, it has ended or is ending, a value is not allowed, or there is no room.
+    fn rebalance(&self, name: &str, request: &RebalanceRequest) -> Result<Rebalanced, OperationError>;
+
     /// Removes a topology that has ended from the list.
     ///
     /// # Errors
@@ -95,6 +108,47 @@ pub struct SubmitRequest {
     /// With which checkpoint it begins.
     #[serde(default)]
     pub begin: TopologyBegin,
+}
+
+/// How a topology is to run instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RebalanceRequest {
+    /// `KEY=VALUE`, as of `--set`: they count after those that the topology has. Without any, its workers are spread anew
+    /// over the hosts; otherwise what can stay stays.
+    #[serde(default)]
+    pub overrides: Vec<String>,
+    /// Whether it is only planned.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What becomes of a topology that is rebalanced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rebalanced {
+    /// Its id.
+    pub id: TopologyId,
+    /// The generation that has it; `None` if it was only planned.
+    pub generation: Option<u64>,
+    /// Where its workers run, or would run; empty if there is no room.
+    pub workers: Vec<WorkerInfo>,
+    /// Which executors move.
+    pub moves: Vec<MoveInfo>,
+    /// What is short, if it does not fit. Only of a plan: otherwise it is an error.
+    pub short: Option<String>,
+}
+
+/// Executors that move together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MoveInfo {
+    /// Where they ran, as `HOST:SLOT`. `None`: nowhere.
+    pub from: Option<String>,
+    /// Where they are to run. `None`: nowhere.
+    pub to: Option<String>,
+    /// How many they are.
+    pub executors: u64,
+    /// Why they move.
+    pub why: String,
 }
 
 /// A savepoint to take.
@@ -136,6 +190,10 @@ pub struct TopologyInfo {
     pub submitted_at: String,
     /// What is wanted of it.
     pub wanted: Wanted,
+    /// The generation that is wanted; one more with each restart or rebalance.
+    pub generation: u64,
+    /// The generation whose master has reported last; 0 if none has.
+    pub runs: u64,
     /// What it does, as its master last reported.
     pub phase: TopologyPhase,
     /// How it has ended, if it has.

@@ -66,6 +66,20 @@ impl TopologySource {
         Ok((TopologySource { path, overrides, fingerprint: topology.fingerprint(), ..read }, topology))
     }
 
+    /// The same topology with more overrides, which count after those that it has. What it includes and the variables that
+    /// it names are those of the record.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn with_overrides(
+        &self,
+        registry: &Registry,
+        more: &[String],
+    ) -> Result<(TopologySource, Topology), TopologyErrors> {
+        let overrides: Vec<String> = self.overrides.iter().chain(more).cloned().collect();
+        TopologySource::record(self, &self.path, registry, &overrides)
+    }
+
     /// Reads the topology again from the record, or builds it again.
     ///
     /// # Errors

@@ -9,8 +9,8 @@ use squall::cluster::TopologySource;
 use squall::cluster::api::{ApiLimits, ApiServer};
 use squall::cluster::observed::Observed;
 use squall::cluster::operations::{
-    ClusterInfo, MasterInfo, NimbusInfo, OperationError, Operations, SavepointRequest, SubmitRequest,
-    Submitted, SupervisorInfo, TopologyInfo, TopologyStatus, WorkerInfo,
+    ClusterInfo, MasterInfo, MoveInfo, NimbusInfo, OperationError, Operations, RebalanceRequest, Rebalanced,
+    SavepointRequest, SubmitRequest, Submitted, SupervisorInfo, TopologyInfo, TopologyStatus, WorkerInfo,
 };
 use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
 use squall::config::Resources;
@@ -104,6 +104,8 @@ impl Inside {
             owner: "somebody".to_owned(),
             submitted_at: "2026-11-30T09:00:00Z".to_owned(),
             wanted,
+            generation: 1,
+            runs: 1,
             phase,
             savepoint_wanted: None,
             savepoint: None,
@@ -187,6 +189,29 @@ impl Operations for Fake {
         let SavepointRequest { directory, stops } = request.clone();
         info.savepoint_wanted = Some(SavepointWish { number, directory, stops });
         Ok(info.clone())
+    }
+
+    fn restart(&self, name: &str) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        let info = inside.find(name)?;
+        info.generation += 1;
+        Ok(info.clone())
+    }
+
+    fn rebalance(&self, name: &str, request: &RebalanceRequest) -> Result<Rebalanced, OperationError> {
+        let mut inside = self.begin()?;
+        let short = inside.short.clone();
+        let info = inside.find(name)?;
+        info.generation += u64::from(!request.dry_run);
+        let why = "new".to_owned();
+        let (from, to) = (None, Some("ada:1".to_owned()));
+        Ok(Rebalanced {
+            id: info.id.clone(),
+            generation: (!request.dry_run).then_some(info.generation),
+            workers: info.workers.clone(),
+            moves: vec![MoveInfo { from, to, executors: 2, why }],
+            short,
+        })
     }
 
     fn remove(&self, name: &str) -> Result<(), OperationError> {

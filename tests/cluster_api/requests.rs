@@ -49,6 +49,11 @@ fn a_topology_is_submitted_changed_and_removed() {
         let changed = ask("PUT", "/v1/topologies/words/wanted", &body);
         assert_eq!((changed.status, changed.json()["wanted"].as_str()), (200, Some(wanted)));
     }
+    assert_eq!(ask("POST", "/v1/topologies/words/restart", "").json()["generation"], 2);
+    let rebalanced = ask("POST", "/v1/topologies/words/rebalance", r#"{"overrides":["topology.workers=2"]}"#);
+    assert_eq!((rebalanced.status, &rebalanced.json()["generation"]), (202, &json!(3)));
+    let planned = ask("POST", "/v1/topologies/words/rebalance", r#"{"dry_run":true}"#);
+    assert_eq!((planned.status, &planned.json()["generation"]), (200, &Value::Null));
     let savepoint = ask("POST", "/v1/topologies/words/savepoints", r#"{"directory":"/s","stops":true}"#);
     let wish = json!({ "number": 1, "directory": "/s", "stops": true });
     assert_eq!((savepoint.status, &savepoint.json()["savepoint_wanted"]), (202, &wish));
@@ -179,6 +184,8 @@ fn the_document_has_every_request_and_every_type() {
         "get /v1/topologies/{name}",
         "get /v1/topologies/{name}/stats",
         "post /v1/topologies",
+        "post /v1/topologies/{name}/rebalance",
+        "post /v1/topologies/{name}/restart",
         "post /v1/topologies/{name}/savepoints",
         "put /v1/blobs/{hash}",
         "put /v1/topologies/{name}/wanted",
@@ -202,10 +209,13 @@ fn the_document_has_every_request_and_every_type() {
         "Health",
         "LatencySummary",
         "MasterInfo",
+        "MoveInfo",
         "NimbusInfo",
         "Observed",
         "Outcome",
         "ProcessSummary",
+        "RebalanceRequest",
+        "Rebalanced",
         "ReplaySummary",
         "Resources",
         "SavepointAnswer",

@@ -69,6 +69,8 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
             owner: "ada".to_owned(),
             submitted_at: "2026-01-01T00:00:00Z".to_owned(),
             source: BlobHash::of(b"source"),
+            generation: 3,
+            spreads: true,
             run: "00c0ffee5f0c2a6b9d3e187400000001".to_owned(),
             begin: TopologyBegin {
                 from: BeginFrom::Savepoint { directory: "/savepoints/words".to_owned(), discard: true },
@@ -90,6 +92,8 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
         epoch: 7,
         id,
         change: 4,
+        source: BlobHash::of(b"source"),
+        generation: 3,
         placement: Some(serde_json::from_str(placement).expect("a placement")),
         master: Some("host-7".to_owned()),
         short: None,
@@ -113,7 +117,13 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
     let answer = SavepointAnswer { number: 2, taken: Some(taken), failure: None };
     check(
         "state-1",
-        &StateRecord { epoch: 3, phase: TopologyPhase::Active, outcome: None, savepoint: Some(answer) },
+        &StateRecord {
+            epoch: 3,
+            generation: 3,
+            phase: TopologyPhase::Active,
+            outcome: None,
+            savepoint: Some(answer),
+        },
     );
     let outcome = Outcome {
         failure: Some("worker 1 did not start".to_owned()),
@@ -126,7 +136,13 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
     };
     check(
         "state-ended-1",
-        &StateRecord { epoch: 3, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint: None },
+        &StateRecord {
+            epoch: 3,
+            generation: 3,
+            phase: TopologyPhase::Ended,
+            outcome: Some(outcome),
+            savepoint: None,
+        },
     );
 }
 

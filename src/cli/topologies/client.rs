@@ -11,7 +11,8 @@ use ureq::{Agent, Body, Error, Timeout};
 use crate::cli::error::CommandError;
 use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
 use crate::cluster::operations::{
-    ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyStatus,
+    ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+    TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
 use crate::text::shown;
@@ -168,6 +169,23 @@ impl NimbusClient {
     /// Nimbuses and supervisors.
     pub(in crate::cli) fn cluster(&mut self) -> Result<ClusterInfo, ClientError> {
         self.get("/v1/cluster".to_owned())
+    }
+
+    /// Has all workers of a topology begin anew.
+    pub(super) fn restart(&mut self, name: &str) -> Result<TopologyInfo, ClientError> {
+        let path = format!("{}/restart", path_of(name)?);
+        read(&self.ask(&Asked { method: "POST", path, body: None, again: false })?)
+    }
+
+    /// Has a topology run in another way.
+    pub(super) fn rebalance(
+        &mut self,
+        name: &str,
+        request: &RebalanceRequest,
+    ) -> Result<Rebalanced, ClientError> {
+        let path = format!("{}/rebalance", path_of(name)?);
+        let body = in_json(request);
+        read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: request.dry_run })?)
     }
 
     /// Removes a topology that has ended.

@@ -1,4 +1,5 @@
-//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `activate`, `deactivate`, `kill` and `remove`; and `stop` and
+//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `activate`, `deactivate`, `restart`, `rebalance`, `kill`
+//! and `remove`; and `stop` and
 //! `savepoint`, as far as they concern a cluster.
 //!
 //! * `client`: how a nimbus is reached, and what its answers are. `waiting`: how a command waits until what it has asked
@@ -15,7 +16,9 @@ pub(super) mod deactivate;
 pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;
+pub(super) mod rebalance;
 pub(super) mod remove;
+pub(super) mod restart;
 pub(super) mod savepoint;
 mod shown;
 pub(super) mod status;

@@ -32,6 +32,8 @@ pub(in crate::cli) struct WaitFlags {
 pub(super) enum Goal {
     /// All its workers were up.
     Up,
+    /// All workers of this generation, or of a later one, were up.
+    Generation(u64),
     /// Its spouts emit.
     Active,
     /// Its spouts rest.
@@ -58,6 +60,7 @@ impl Goal {
         let phase = info.phase;
         match self {
             Goal::Up => matches!(phase, TopologyPhase::Active | TopologyPhase::Inactive),
+            Goal::Generation(generation) => info.runs >= generation && Goal::Up.is_reached(info),
             Goal::Active => phase == TopologyPhase::Active,
             Goal::Inactive => phase == TopologyPhase::Inactive,
             Goal::Ended | Goal::Drained => phase == TopologyPhase::Ended,
@@ -76,7 +79,7 @@ impl Goal {
             Goal::Ended => true,
             Goal::Drained => is_good,
             // A short input may be processed before anybody looks.
-            Goal::Up => is_good && !info.wanted.is_end(),
+            Goal::Up | Goal::Generation(_) => is_good && !info.wanted.is_end(),
             Goal::Active | Goal::Inactive => false,
             // What came of it is looked at afterwards.
             Goal::Savepoint { .. } => true,

@@ -20,7 +20,8 @@ use crate::cluster::api::open_api::document;
 use crate::cluster::api::route::{Content, Health, Route, TopologyList, WantedRequest, schema};
 use crate::cluster::api::{body, guard};
 use crate::cluster::operations::{
-    ClusterInfo, SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyStatus,
+    ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+    TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, BlobHashError, CLUSTER_NAME_MAX, TopologyId};
 use crate::text::shown;
@@ -96,6 +97,27 @@ const ROUTES: &[Route] = &[
         body: Some(Content::Json(schema::<SavepointRequest>)),
         answers: &[(202, "It is wanted.", Some(schema::<TopologyInfo>))],
         handler: || post(take_savepoint),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/restart",
+        id: "restartTopology",
+        summary: "Has all workers of a topology begin anew. The answer does not wait until they do.",
+        body: None,
+        answers: &[(202, "They will.", Some(schema::<TopologyInfo>))],
+        handler: || post(restart),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/rebalance",
+        id: "rebalanceTopology",
+        summary: "Has a topology run with other workers, parallelism or values, or only plans that.",
+        body: Some(Content::Json(schema::<RebalanceRequest>)),
+        answers: &[
+            (202, "It will.", Some(schema::<Rebalanced>)),
+            (200, "It was only planned.", Some(schema::<Rebalanced>)),
+        ],
+        handler: || post(rebalance),
     },
     Route {
         method: "DELETE",
@@ -240,6 +262,21 @@ async fn take_savepoint(State(calls): Calling, name: Named, body: Body) -> Resul
         body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
     let topology = calls.call(move |operations| operations.savepoint(&name, &request)).await?;
     Ok(json(StatusCode::ACCEPTED, &topology))
+}
+
+async fn restart(State(calls): Calling, name: Named) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let topology = calls.call(move |operations| operations.restart(&name)).await?;
+    Ok(json(StatusCode::ACCEPTED, &topology))
+}
+
+async fn rebalance(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let request: RebalanceRequest =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let rebalanced = calls.call(move |operations| operations.rebalance(&name, &request)).await?;
+    Ok(json(status, &rebalanced))
 }
 
 async fn remove(State(calls): Calling, name: Named) -> Result<Response, ApiError> {

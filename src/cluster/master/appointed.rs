@@ -95,6 +95,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
     let mut desk = Desk {
         directory,
         epoch: order.epoch,
+        generation: order.assignment.generation,
         reported: None,
         wanted: order.spec.wanted,
         logger: logger.clone(),
@@ -226,7 +227,8 @@ impl Begun {
             logger.clone(),
         );
         let savepoint = order.savepoint.clone();
-        let state = StateRecord { epoch: order.epoch, savepoint, ..StateRecord::default() };
+        let generation = order.assignment.generation;
+        let state = StateRecord { epoch: order.epoch, generation, savepoint, ..StateRecord::default() };
         let report = MasterReport { address: Some(address), state };
         let desk_of_observers = ObserverDesk { observers, epoch: order.epoch, last: None };
         Ok(Begun { shared, wishes, thread, desk_of_observers, report, savepoints, assignment: version })
@@ -345,6 +347,8 @@ impl ObserverDesk {
 struct Desk<'d> {
     directory: &'d Path,
     epoch: u64,
+    /// The generation of the spec that it runs.
+    generation: u64,
     reported: Option<MasterReport>,
     wanted: Wanted,
     logger: Logger,
@@ -366,7 +370,8 @@ impl Desk<'_> {
     /// Reports the end. It must be known, so this waits until it can be written.
     fn report_end(&mut self, outcome: Outcome, savepoint: Option<SavepointAnswer>) {
         let (epoch, phase) = (self.epoch, TopologyPhase::Ended);
-        let state = StateRecord { epoch, phase, outcome: Some(outcome), savepoint };
+        let generation = self.generation;
+        let state = StateRecord { epoch, generation, phase, outcome: Some(outcome), savepoint };
         let report = MasterReport { address: None, state };
         while !self.report(&report) {
             thread::sleep(Duration::from_secs(1));

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::coordination::Record;
 use crate::cluster::schedule::Placement;
 use crate::cluster::topologies::id::TopologyId;
+use crate::cluster::topologies::spec::BlobHash;
 use crate::ids::WorkerId;
 
 /// Where the workers of a topology run, and its master.
@@ -16,6 +17,11 @@ pub struct AssignmentRecord {
     pub id: TopologyId,
     /// From 1; one more with each change of where something runs.
     pub change: u64,
+    /// The blob of the topology that is placed. Masters read the topology from it, and not from the spec: it fits the
+    /// placement.
+    pub source: BlobHash,
+    /// The generation of the spec that is placed.
+    pub generation: u64,
     /// Which worker runs which executor, and on which host. `None`: it runs nowhere, for example because there is no
     /// room.
     pub placement: Option<Placement>,

@@ -47,6 +47,8 @@ pub struct Outcome {
 pub struct StateRecord {
     /// The epoch of the master that reports it.
     pub epoch: u64,
+    /// The generation that the master runs.
+    pub generation: u64,
     /// What it does.
     pub phase: TopologyPhase,
     /// How it has ended, if it has.

@@ -42,13 +42,15 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         }
     };
     let state = found.state.as_ref().map(|stored| stored.record.clone());
-    let StateRecord { phase, outcome, savepoint, .. } = state.unwrap_or_default();
+    let StateRecord { phase, outcome, savepoint, generation, .. } = state.unwrap_or_default();
     Ok(TopologyInfo {
         id: found.id.clone(),
         name: found.id.name().to_owned(),
         owner: spec.owner.clone(),
         submitted_at: spec.submitted_at.clone(),
         wanted: spec.wanted,
+        generation: spec.generation,
+        runs: generation,
         phase,
         outcome,
         savepoint_wanted: spec.savepoint.clone(),

@@ -1,16 +1,24 @@
 //! How a topology that runs is changed: what is wanted is written into its spec, and the rest follows from that.
 //!
 //! Each change is one write, so a leader that dies has made it or not. A savepoint is taken by the master, which sees the
-//! wish in its order.
+//! wish in its order. A restart or a rebalance is a new generation: the next pass writes an assignment of it, the master
+//! of the assignment before ends, and the next master begins with workers that are started anew ([decision
+//! 0035](../../../../docs/decisions/0035-changing-a-topology.md)).
 
 use slog::info;
 
-use crate::cluster::daemons::nimbus::answers::info_of;
-use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, read_topology};
-use crate::cluster::daemons::nimbus::leader::{Leader, Work, load};
+use crate::cluster::daemons::nimbus::answers::{info_of, workers_of};
+use crate::cluster::daemons::nimbus::decision::{Change, Known, decide_with_moves};
+use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, read_all, read_topology};
+use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
+use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::Fence;
-use crate::cluster::operations::{OperationError, SavepointRequest, TopologyInfo};
-use crate::cluster::topologies::{SavepointWish, SpecRecord, absolute};
+use crate::cluster::operations::{
+    MoveInfo, OperationError, RebalanceRequest, Rebalanced, SavepointRequest, TopologyInfo,
+};
+use crate::cluster::schedule::Move;
+use crate::cluster::topologies::{BlobHash, SavepointWish, SpecRecord, absolute};
+use crate::topology::Topology;
 
 /// Has a topology take a savepoint.
 pub(super) fn want_savepoint(
@@ -51,6 +59,125 @@ pub(super) fn want_savepoint(
         info!(leader.logger, "a savepoint is wanted of a topology"; "id" => %found.id, "number" => number,
             "stops" => request.stops);
         info_now(leader, fence, name, &found)
+    })
+}
+
+/// Has all workers of a topology begin anew, where they are.
+pub(super) fn restart(leader: &Leader, name: &str) -> Result<TopologyInfo, OperationError> {
+    leader.work_on(|work, fence| {
+        let found = running(leader, fence, name)?;
+        let spec = &found.spec.record;
+        let next = SpecRecord { generation: spec.generation + 1, spreads: false, ..spec.clone() };
+        write_spec(leader, work, fence, (name, &found), next)?;
+        info!(leader.logger, "a topology is restarted"; "id" => %found.id);
+        info_now(leader, fence, name, &found)
+    })
+}
+
+/// Has a topology run in another way, or plans that. Nothing is written if it does not fit.
+pub(super) fn rebalance(
+    leader: &Leader,
+    name: &str,
+    request: &RebalanceRequest,
+) -> Result<Rebalanced, OperationError> {
+    leader.work_on(|work, fence| {
+        let topology = running(leader, fence, name)?;
+        let spec = &topology.spec.record;
+        let refused = |error| match error {
+            SourceError::Blob(error) => leader.refused_blob(&error),
+            SourceError::Invalid(why) => OperationError::Invalid(why),
+        };
+        let before = work.sources.load(&spec.source).map_err(refused)?;
+        let (bytes, after) =
+            work.sources.with_overrides(&spec.source, &request.overrides).map_err(refused)?;
+        check_same(&before, &after)?;
+        let next = SpecRecord {
+            source: BlobHash::of(&bytes),
+            generation: spec.generation + 1,
+            spreads: request.overrides.is_empty(),
+            ..spec.clone()
+        };
+        let planned = plan(leader, work, fence, &next, &after)?;
+        if request.dry_run {
+            return Ok(planned);
+        }
+        if let Some(short) = planned.short {
+            return Err(OperationError::Conflict(format!(
+                "topology `{name}` does not fit so, and runs on as it is: {short}"
+            )));
+        }
+        work.sources.blobs.put(&next.source, &bytes).map_err(|error| leader.refused_blob(&error))?;
+        let generation = Some(next.generation);
+        write_spec(leader, work, fence, (name, &topology), next)?;
+        info!(leader.logger, "a topology is rebalanced"; "id" => %topology.id, "generation" => generation,
+            "overrides" => request.overrides.join(" "));
+        let now = read_topology(fence, &topology.id).map_err(|error| leader.refused(error))?;
+        let assignment = now.and_then(|now| now.assignment);
+        let placement = assignment.as_ref().and_then(|stored| stored.record.placement.as_ref());
+        Ok(Rebalanced { generation, workers: workers_of(placement), ..planned })
+    })
+}
+
+/// What a topology cannot change while it runs: its name, and where its checkpoints are.
+fn check_same(before: &Topology, after: &Topology) -> Result<(), OperationError> {
+    let invalid = |what: &str| {
+        Err(OperationError::Invalid(format!(
+            "{what} of a topology that runs cannot be changed: stop it, with a savepoint if it takes checkpoints, and \
+             submit another one"
+        )))
+    };
+    let (old, new) = (before.options(), after.options());
+    match () {
+        () if before.name() != after.name() => invalid("the name"),
+        () if old.delivery != new.delivery => invalid("`topology.delivery`"),
+        () if old.checkpoint.storage != new.checkpoint.storage => invalid("`topology.checkpoint.storage`"),
+        () if old.checkpoint.wal_storage != new.checkpoint.wal_storage => {
+            invalid("`topology.checkpoint.wal_storage`")
+        }
+        () if old.key_groups != new.key_groups => invalid("`topology.key_groups`"),
+        () => Ok(()),
+    }
+}
+
+/// Where a topology would run with another spec, beside the others.
+fn plan(
+    leader: &Leader,
+    work: &mut Work,
+    fence: &Fence<'_>,
+    next: &SpecRecord,
+    topology: &Topology,
+) -> Result<Rebalanced, OperationError> {
+    let found = read_all(fence).map_err(|error| leader.refused(error))?;
+    let found = found.ok_or_else(|| no_topology(next.id.name()))?;
+    let hosts = leader.look_at_hosts(work, &found);
+    let loaded: Vec<_> = found.topologies.iter().map(|other| load(&mut work.sources, other)).collect();
+    let with_next = |(found, loaded)| {
+        let known = known(found, loaded);
+        match known.spec.id == next.id {
+            true => Known { spec: next, topology: Ok(topology), ..known },
+            false => known,
+        }
+    };
+    let known: Vec<Known<'_>> = found.topologies.iter().zip(&loaded).map(with_next).collect();
+    let (changes, mut moves) = decide_with_moves(fence.epoch, hosts, &known, "");
+    let planned = changes.into_iter().find_map(|change| match change {
+        Change::Assign(record) if record.id == next.id => Some(record),
+        _ => None,
+    });
+    let (placement, short) = planned.map_or((None, None), |record| (record.placement, record.short));
+    let moves = moves.remove(&next.id).unwrap_or_default();
+    let info = |it: Move| MoveInfo {
+        from: it.from.map(|slot| slot.to_string()),
+        to: it.to.map(|slot| slot.to_string()),
+        executors: it.executors as u64,
+        why: it.why.to_string(),
+    };
+    Ok(Rebalanced {
+        id: next.id.clone(),
+        generation: None,
+        workers: workers_of(placement.as_ref()),
+        moves: moves.into_iter().map(info).collect(),
+        short,
     })
 }
 

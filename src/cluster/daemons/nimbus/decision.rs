@@ -13,10 +13,14 @@
 //!    ended.
 //! 3. Each change of where something runs has a higher number, and so has each change of which worker runs which
 //!    executor: two workers that were given different assignments never exchange a tuple.
-//! 4. From what these decisions lead to, nothing more is decided.
+//! 4. Each new generation of the spec is such a change, too, even if everything stays where it is. An assignment has the
+//!    source that it was made of, so it changes together with that.
+//! 5. From what these decisions lead to, nothing more is decided.
+
+use std::collections::BTreeMap;
 
 use crate::cluster::coordination::encode_record;
-use crate::cluster::schedule::{ClusterView, Demand, Host, Placement, Slot, TopologyPlan, plan};
+use crate::cluster::schedule::{ClusterView, Demand, Host, Move, Placement, Slot, TopologyPlan, plan};
 use crate::cluster::topologies::{
     AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
 };
@@ -55,6 +59,16 @@ enum Course<'a> {
 
 /// Decides what is to be written, in this order. `hosts`: those that may run workers. `ended_at`: the time, for people.
 pub(super) fn decide(epoch: u64, hosts: Vec<Host>, topologies: &[Known<'_>], ended_at: &str) -> Vec<Change> {
+    decide_with_moves(epoch, hosts, topologies, ended_at).0
+}
+
+/// The same, and what moves of each topology that is planned.
+pub(super) fn decide_with_moves(
+    epoch: u64,
+    hosts: Vec<Host>,
+    topologies: &[Known<'_>],
+    ended_at: &str,
+) -> (Vec<Change>, BTreeMap<TopologyId, Vec<Move>>) {
     let mut view = ClusterView { hosts, guarantees: Vec::new() };
     let mut changes = Vec::new();
     let mut demands = Vec::new();
@@ -65,21 +79,24 @@ pub(super) fn decide(epoch: u64, hosts: Vec<Host>, topologies: &[Known<'_>], end
             Course::Stays { short } => {
                 take_slots(&mut view.hosts, known);
                 let next = Next { placement: placement_of(known).cloned(), short };
-                changes.extend(assign(epoch, known, next, &view.hosts));
+                changes.extend(assign(epoch, known, next, &view.hosts, Made::Before));
             }
             Course::Plan(topology) => {
                 let current = placement_of(known);
                 let (owner, submitted) = (&*known.spec.owner, known.spec.id.number());
-                demands.push(Demand { topology, owner, submitted, rebalance: false, current });
+                let rebalance = known.spec.spreads && is_new_generation(known);
+                demands.push(Demand { topology, owner, submitted, rebalance, current });
                 planned.push(known);
             }
         }
     }
     let plan = plan(&view, &demands);
+    let mut moves = BTreeMap::new();
     for (known, plan) in planned.into_iter().zip(plan.topologies) {
-        changes.extend(assign(epoch, known, Next::of(plan), &view.hosts));
+        moves.insert(known.spec.id.clone(), plan.moves.clone());
+        changes.extend(assign(epoch, known, Next::of(plan), &view.hosts, Made::Now));
     }
-    changes
+    (changes, moves)
 }
 
 fn course<'a>(known: &Known<'a>, hosts: &[Host], ended_at: &str) -> Course<'a> {
@@ -121,9 +138,14 @@ fn ended(before: Option<&StateRecord>, failure: Option<String>, ended_at: &str) 
         ended_at: ended_at.to_owned(),
         ..Outcome::default()
     };
-    let epoch = before.map_or(0, |state| state.epoch);
+    let (epoch, generation) = before.map_or((0, 0), |state| (state.epoch, state.generation));
     let savepoint = before.and_then(|state| state.savepoint.clone());
-    StateRecord { epoch, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint }
+    StateRecord { epoch, generation, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint }
+}
+
+/// Whether what runs is not what the spec has.
+fn is_new_generation(known: &Known<'_>) -> bool {
+    known.assignment.is_none_or(|assignment| assignment.generation != known.spec.generation)
 }
 
 fn placement_of<'a>(known: &Known<'a>) -> Option<&'a Placement> {
@@ -137,6 +159,15 @@ fn take_slots(hosts: &mut [Host], known: &Known<'_>) {
             host.taken.push(slot.number);
         }
     }
+}
+
+/// Of what a placement is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// Of what the spec has.
+    Now,
+    /// It is the one before.
+    Before,
 }
 
 /// Where a topology is to run.
@@ -157,26 +188,32 @@ impl Next {
 }
 
 /// The assignment, if it is another one than before.
-fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host]) -> Option<Change> {
+fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made) -> Option<Change> {
     let id = &known.spec.id;
     let before = known.assignment;
     let change = before.map_or(0, |before| before.change);
     let runs_before = before.and_then(|before| before.placement.as_ref());
+    let (source, generation) = match (made, before) {
+        (Made::Before, Some(before)) => (before.source.clone(), before.generation),
+        _ => (known.spec.source.clone(), known.spec.generation),
+    };
+    let is_other = before.is_none_or(|before| before.generation != generation || before.source != source);
     let mut placement = next.placement;
     if let Some(placement) = &mut placement
-        && runs_before.is_none_or(|before| before.assignment != placement.assignment)
+        && (is_other || runs_before.is_none_or(|before| before.assignment != placement.assignment))
     {
         placement.assignment.version = change + 1;
     }
     let master_before = before.and_then(|before| before.master.as_deref());
     let master = placement.as_ref().and_then(|placement| master(placement, master_before, hosts));
     let short = next.short;
-    let mut record = AssignmentRecord { epoch, id: id.clone(), change, placement, master, short };
+    let mut record =
+        AssignmentRecord { epoch, id: id.clone(), change, source, generation, placement, master, short };
     if let Err(error) = encode_record(&TopologyNodes::of(id).assignment, &record) {
         (record.placement, record.master, record.short) = (None, None, Some(error.to_string()));
     }
-    let moved =
-        before.is_none_or(|before| before.placement != record.placement || before.master != record.master);
+    let moved = is_other
+        || before.is_none_or(|before| before.placement != record.placement || before.master != record.master);
     let says_else = before.is_none_or(|before| before.short != record.short);
     record.change += u64::from(moved);
     (moved || says_else).then_some(Change::Assign(record))

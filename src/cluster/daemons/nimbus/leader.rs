@@ -210,8 +210,11 @@ impl Leader {
         for change in decide(fence.epoch, hosts, &known, &self.date()) {
             self.write(fence, &found, change)?;
         }
-        let referred: BTreeSet<BlobHash> =
-            found.topologies.iter().map(|topology| topology.spec.record.source.clone()).collect();
+        let specs = found.topologies.iter().map(|topology| &topology.spec.record.source);
+        // A master that begins again reads what is assigned, even if something else is wanted already.
+        let assigned = found.topologies.iter().filter_map(|topology| topology.assignment.as_ref());
+        let assigned = assigned.map(|stored| &stored.record.source);
+        let referred: BTreeSet<BlobHash> = specs.chain(assigned).cloned().collect();
         work.sources.retain(&referred);
         let now = self.clock.now();
         // A topology whose spec could not be read may have any blob.

@@ -5,14 +5,14 @@ use slog::info;
 use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
-use crate::cluster::daemons::nimbus::change::want_savepoint;
+use crate::cluster::daemons::nimbus::change::{rebalance, restart, want_savepoint};
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
 use crate::cluster::operations::{
-    ClusterInfo, OperationError, Operations, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
-    TopologyStatus,
+    ClusterInfo, OperationError, Operations, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
+    Submitted, TopologyInfo, TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
@@ -62,6 +62,14 @@ impl Operations for Leader {
 
     fn savepoint(&self, name: &str, request: &SavepointRequest) -> Result<TopologyInfo, OperationError> {
         want_savepoint(self, name, request)
+    }
+
+    fn restart(&self, name: &str) -> Result<TopologyInfo, OperationError> {
+        restart(self, name)
+    }
+
+    fn rebalance(&self, name: &str, request: &RebalanceRequest) -> Result<Rebalanced, OperationError> {
+        rebalance(self, name, request)
     }
 
     fn remove(&self, name: &str) -> Result<(), OperationError> {

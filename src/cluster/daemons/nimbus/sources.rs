@@ -44,6 +44,20 @@ impl Sources {
         self.read[hash].clone().map_err(SourceError::Invalid)
     }
 
+    /// The topology of a blob with more overrides, and its source.
+    pub fn with_overrides(
+        &self,
+        hash: &BlobHash,
+        more: &[String],
+    ) -> Result<(Vec<u8>, Topology), SourceError> {
+        let bytes = self.blobs.get(hash)?;
+        let source = parse(&bytes).map_err(SourceError::Invalid)?;
+        let changed = source.with_overrides(&self.registry, more);
+        let (source, topology) = changed.map_err(|errors| SourceError::Invalid(errors.render(false)))?;
+        let bytes = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
+        Ok((bytes, topology))
+    }
+
     /// Forgets all but these.
     pub fn retain(&mut self, used: &BTreeSet<BlobHash>) {
         self.read.retain(|hash, _| used.contains(hash));
@@ -51,7 +65,11 @@ impl Sources {
 }
 
 fn read(bytes: &[u8], registry: &Registry) -> Result<Arc<Topology>, String> {
-    let source: TopologySource = serde_json::from_slice(bytes)
-        .map_err(|error| format!("this blob is no source of a topology: {}", shown(error)))?;
+    let source = parse(bytes)?;
     source.load(registry).map(Arc::new).map_err(|errors| errors.render(false))
+}
+
+fn parse(bytes: &[u8]) -> Result<TopologySource, String> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| format!("this blob is no source of a topology: {}", shown(error)))
 }

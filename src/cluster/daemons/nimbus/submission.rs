@@ -109,6 +109,8 @@ fn draft(
         owner: request.owner.clone(),
         submitted_at: leader.date(),
         source: request.source.clone(),
+        generation: 1,
+        spreads: false,
         run: format!("{:016x}{:016x}", work.rng.next_u64(), work.rng.next_u64()),
         begin: request.begin.clone(),
         wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
@@ -133,7 +135,16 @@ fn take(
     fence.create_raw(&nodes.root, b"")?;
     fence.create(&nodes.spec, spec)?;
     let short = Some(NOT_PLACED_YET.to_owned());
-    let nowhere = AssignmentRecord { epoch, id: id.clone(), change: 1, placement: None, master: None, short };
+    let nowhere = AssignmentRecord {
+        epoch,
+        id: id.clone(),
+        change: 1,
+        source: spec.source.clone(),
+        generation: spec.generation,
+        placement: None,
+        master: None,
+        short,
+    };
     fence.create(&nodes.assignment, &nowhere)?;
     next.topologies.insert(id.name().to_owned(), id.clone());
     fence.set(&node, &next, version)?;

@@ -297,7 +297,7 @@ impl HostedTopology {
             return None;
         }
         let order = Order::Master(Box::new(master_order(found, epoch, on.settings)));
-        let (run, source) = (found.spec.run.clone(), Some(found.spec.source.clone()));
+        let (run, source) = (found.spec.run.clone(), Some(found.assignment.source.clone()));
         child.order = Some(order.clone());
         child.process = Process::Starting;
         self.report = None;

@@ -30,6 +30,8 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         owner: String::new(),
         submitted_at: String::new(),
         source: crate::cluster::topologies::BlobHash::of(name.as_bytes()),
+        generation: 1,
+        spreads: false,
         run: "0".repeat(32),
         begin: TopologyBegin::default(),
         wanted,
@@ -38,7 +40,7 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
 }
 
 fn in_phase(phase: TopologyPhase) -> StateRecord {
-    StateRecord { epoch: 3, phase, outcome: None, savepoint: None }
+    StateRecord { epoch: 3, generation: 1, phase, outcome: None, savepoint: None }
 }
 
 /// Decides about one topology alone.

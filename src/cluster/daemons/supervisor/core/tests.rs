@@ -58,6 +58,8 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         owner: String::new(),
         submitted_at: String::new(),
         source: BlobHash::of(b""),
+        generation: 1,
+        spreads: false,
         run: "0".repeat(32),
         begin: TopologyBegin::default(),
         wanted: Wanted::Active,
@@ -74,6 +76,8 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         epoch: 1,
         id,
         change,
+        source: BlobHash::of(b""),
+        generation: 1,
         placement: Some(Placement { assignment, slots: slots.collect() }),
         master: roles.contains(&Role::Master).then(|| ME.to_owned()),
         short: None,
@@ -411,7 +415,7 @@ impl World {
         }
         let Some(directory) = self.directories.get_mut(&id) else { return };
         let Some(Order::Master(order)) = &directory.order else { return };
-        let state = StateRecord { epoch: order.epoch, phase, outcome: None, savepoint: None };
+        let state = StateRecord { epoch: order.epoch, generation: 1, phase, outcome: None, savepoint: None };
         let address = (phase != TopologyPhase::Ended).then(|| ([127, 0, 0, 1], 7000).into());
         directory.report = Some(MasterReport { address, state });
     }
