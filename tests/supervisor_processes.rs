@@ -433,7 +433,9 @@ fn a_supervisor_that_was_killed_is_followed_by_one_that_finds_its_processes() {
     host.assign(&[(1, 2, &["master", "worker-1"])]);
     host.start();
     host.wait_for(&[MASTER, W1]);
-    wait_until("its directory is gone", || !host.directory(W0).exists());
+    assert!(host.directory(W0).exists(), "what it has printed is there for whoever wants to read it");
+    host.assign(&[]);
+    wait_until("the directories are gone", || !host.directory("words-1").exists());
     host.end();
 }
 
@@ -467,7 +469,9 @@ fn whenever_a_supervisor_is_killed_each_child_has_one_process_in_the_end() {
         .expect("it is there")
         .map(|entry| entry.expect("it can be read").file_name().to_string_lossy().into_owned())
         .collect();
-    assert_eq!(left, ["worker-0".to_owned()].into());
+    assert_eq!(left, ["master".to_owned(), "worker-0".to_owned()].into(), "until the topology is removed");
+    host.assign(&[]);
+    wait_until("directories are gone", || !host.directory("words-2").exists());
     host.end();
 }
 
