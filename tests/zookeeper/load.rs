@@ -89,6 +89,7 @@ impl Load {
         let answers: Vec<Answers> =
             self.writers.into_iter().map(|writer| writer.join().expect("no answer is wrong")).collect();
         let at = |below: &str| format!("{}{below}", self.absolute);
+        witness.catch_up(&at("/load"));
         let there: BTreeSet<String> =
             witness.children(&at("/load")).expect("it is there").into_iter().collect();
         let all =

@@ -140,6 +140,10 @@ impl Cluster {
     }
 
     fn done(&self, args: &[&str]) -> String {
+        // One that was elected does what it is asked for when it has looked at everything.
+        wait_until("a nimbus does what it is asked for", || {
+            self.run(&["list"]).is_some_and(|output| output.status.success())
+        });
         let output = self.run(args).expect("a nimbus leads");
         let (text, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -71,6 +71,7 @@ const SET: i32 = 5;
 const GET_RIGHTS: i32 = 6;
 const SET_RIGHTS: i32 = 7;
 const CHILDREN: i32 = 8;
+const SYNC: i32 = 9;
 const AUTHENTICATE: i32 = 100;
 const CLOSE: i32 = -11;
 
@@ -156,6 +157,11 @@ impl Witness {
             let mut answer = Answer(self.receive().expect("the server is well"));
             assert_eq!((answer.int(), answer.long() > 0, answer.int()), (number, true, 0));
         }
+    }
+
+    /// After this, reads see all that was acknowledged to anybody before. A member that was just started may lag.
+    pub fn catch_up(&mut self, path: &str) {
+        self.call(SYNC, Record::default().text(path)).expect("the server is well");
     }
 
     /// What the node holds.
