@@ -69,6 +69,10 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["nimbus", "--help"]), file!["snapshots/help_nimbus.txt"]);
     assert_data_eq!(stdout_of(&["supervisor", "--help"]), file!["snapshots/help_supervisor.txt"]);
     assert_data_eq!(stdout_of(&["cluster", "--help"]), file!["snapshots/help_cluster.txt"]);
+    assert_data_eq!(stdout_of(&["user", "--help"]), file!["snapshots/help_user.txt"]);
+    assert_data_eq!(stdout_of(&["user", "add", "--help"]), file!["snapshots/help_user_add.txt"]);
+    assert_data_eq!(stdout_of(&["user", "list", "--help"]), file!["snapshots/help_user_list.txt"]);
+    assert_data_eq!(stdout_of(&["user", "remove", "--help"]), file!["snapshots/help_user_remove.txt"]);
     assert_data_eq!(stdout_of(&["zk", "--help"]), file!["snapshots/help_zk.txt"]);
     assert_data_eq!(stdout_of(&["zk", "ls", "--help"]), file!["snapshots/help_zk_ls.txt"]);
     assert_data_eq!(stdout_of(&["zk", "get", "--help"]), file!["snapshots/help_zk_get.txt"]);
@@ -115,6 +119,9 @@ fn the_manual_knows_every_flag() {
         "nimbus",
         "supervisor",
         "cluster",
+        "user add",
+        "user list",
+        "user remove",
         "zk ls",
         "zk get",
         "doctor",

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use slog::{Discard, Logger, o};
 use squall::clock::Clock;
 use squall::cluster::TopologySource;
+use squall::cluster::access::{Caller, Role, TopologyAccess};
 use squall::cluster::blobs::BlobStore;
 use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, CoordinationError, Lose, MemoryClient, MemoryOptions,
@@ -152,7 +153,7 @@ impl Nimbus {
     }
 
     fn submit(&self, name: &str, workers: u16) -> Result<Submitted, OperationError> {
-        self.leader.submit(&self.request(name, workers))
+        self.leader.submit(&self.request(name, workers), &Caller::Anybody)
     }
 
     /// Puts the blob of a topology. Returns what submits it.
@@ -172,6 +173,7 @@ fn request(source: BlobHash) -> SubmitRequest {
     SubmitRequest {
         source,
         owner: "ada".to_owned(),
+        access: TopologyAccess::default(),
         inactive: false,
         dry_run: false,
         begin: TopologyBegin::default(),
@@ -410,6 +412,38 @@ fn a_name_is_had_by_one_topology_until_that_has_ended() {
     world.check(&mut BTreeSet::from([second]));
 }
 
+/// The owner is who has submitted it, and only who may operate an ended topology may take its name.
+#[test]
+fn a_topology_is_that_of_the_user_who_submits_it() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let user =
+        |name: &str, role: Role| Caller::User { name: name.parse().unwrap(), roles: BTreeSet::from([role]) };
+    let (bob, eve) = (user("bob", Role::Submit), user("eve", Role::Submit));
+    let access = TopologyAccess { users: vec!["sam".parse().unwrap()], readers: Vec::new() };
+    let request = SubmitRequest { access: access.clone(), ..nimbus.request("words", 1) };
+    assert_eq!(request.owner, "ada", "what a request says of its owner does not count");
+    let first = nimbus.leader.submit(&request, &bob).unwrap().id.unwrap();
+    assert_eq!((&*nimbus.info("words").owner, nimbus.info("words").access), ("bob", access));
+    world.report(&first, TopologyPhase::Ended);
+    nimbus.step();
+    let refused = nimbus.leader.submit(&request, &eve).unwrap_err();
+    let why = "has ended and is somebody else's";
+    assert!(matches!(&refused, OperationError::Conflict(text) if text.contains(why)), "{refused}");
+    let mut last = first;
+    let takers = [user("sam", Role::Submit), user("root", Role::Admin), Caller::Anybody];
+    for (caller, owner) in takers.iter().zip(["sam", "root", "ada"]) {
+        last = nimbus.leader.submit(&request, caller).unwrap().id.unwrap();
+        assert_eq!(nimbus.info("words").owner, owner);
+        world.report(&last, TopologyPhase::Ended);
+        nimbus.step();
+    }
+    let long = TopologyAccess { users: vec!["sam".parse().unwrap(); 257], readers: Vec::new() };
+    let refused = nimbus.leader.submit(&SubmitRequest { access: long, ..request }, &bob).unwrap_err();
+    assert!(refused.to_string().contains("at most 256 users"), "{refused}");
+    assert_eq!(nimbus.info("words").id, last);
+}
+
 #[test]
 fn what_is_no_topology_is_refused_and_leaves_nothing() {
     let mut world = World::new(&["a"]);
@@ -420,10 +454,11 @@ fn what_is_no_topology_is_refused_and_leaves_nothing() {
         nimbus.leader.put_blob(&hash, bytes).expect("it is put");
         request(hash)
     };
-    let check = |request: &SubmitRequest, expected: &str| match nimbus.leader.submit(request) {
-        Err(OperationError::Invalid(why)) => assert!(why.contains(expected), "{why}"),
-        other => panic!("{other:?}"),
-    };
+    let check =
+        |request: &SubmitRequest, expected: &str| match nimbus.leader.submit(request, &Caller::Anybody) {
+            Err(OperationError::Invalid(why)) => assert!(why.contains(expected), "{why}"),
+            other => panic!("{other:?}"),
+        };
     check(&request(BlobHash::of(b"nobody has put this")), "there is no blob");
     check(&put(b"[]"), "is no source of a topology");
     let wrong = String::from_utf8(source("words", 1)).unwrap().replace("'split', p", "'splat', p");
@@ -452,7 +487,7 @@ fn a_dry_run_plans_beside_what_runs_and_writes_nothing() {
     let tree = world.tree();
     let dry = |name, workers| {
         let request = SubmitRequest { dry_run: true, ..nimbus.request(name, workers) };
-        nimbus.leader.submit(&request)
+        nimbus.leader.submit(&request, &Caller::Anybody)
     };
     let planned = dry("other", 2).unwrap();
     assert_eq!((planned.id, planned.workers.len()), (None, 1), "the host has four slots");
@@ -524,7 +559,7 @@ fn a_savepoint_is_wanted_once_and_the_next_one_after_the_answer() {
     assert!(refused("plain", &any).contains("exactly-once"));
     let bytes = source_exactly_once();
     nimbus.leader.put_blob(&BlobHash::of(&bytes), &bytes).expect("it is put");
-    let id = nimbus.leader.submit(&request(BlobHash::of(&bytes))).unwrap().id.unwrap();
+    let id = nimbus.leader.submit(&request(BlobHash::of(&bytes)), &Caller::Anybody).unwrap().id.unwrap();
     let here = |directory: &str, stops| SavepointRequest { directory: Some(directory.to_owned()), stops };
     assert!(refused("words", &here("s", false)).contains("no absolute path"));
     let number = |request: &SavepointRequest| {
@@ -652,7 +687,7 @@ fn a_nimbus_that_does_not_lead_does_nothing_and_says_who_leads() {
     nimbus.steps_down();
     let other = OperationError::NotLeader { leader: Some("other:7070".to_owned()) };
     let tree = world.tree();
-    assert_eq!(nimbus.leader.submit(&request).unwrap_err(), other);
+    assert_eq!(nimbus.leader.submit(&request, &Caller::Anybody).unwrap_err(), other);
     assert_eq!(nimbus.leader.want("words", Wanted::Killed).unwrap_err(), other);
     assert_eq!(nimbus.leader.remove("words").unwrap_err(), other);
     assert_eq!(nimbus.leader.topology("words").unwrap_err(), other);
@@ -662,7 +697,7 @@ fn a_nimbus_that_does_not_lead_does_nothing_and_says_who_leads() {
     let leads = NimbusState::Leads { epoch: 1, until: world.clock.now().after(SECOND) };
     nimbus.leader.step(&leads, None);
     world.clock.advance(SECOND);
-    assert_eq!(nimbus.leader.submit(&request).unwrap_err(), unknown);
+    assert_eq!(nimbus.leader.submit(&request, &Caller::Anybody).unwrap_err(), unknown);
     nimbus.leader.step(&leads, None);
     assert_eq!(world.tree(), tree);
 }
@@ -758,7 +793,7 @@ impl Deed {
             let bytes = if self == Deed::Savepoint { source_exactly_once() } else { source("words", 1) };
             let hash = BlobHash::of(&bytes);
             nimbus.leader.put_blob(&hash, &bytes).expect("it is put");
-            let words = nimbus.leader.submit(&request(hash)).unwrap().id.unwrap();
+            let words = nimbus.leader.submit(&request(hash), &Caller::Anybody).unwrap().id.unwrap();
             if matches!(self, Deed::Replace | Deed::Remove | Deed::SeeTheEnd) {
                 world.report(&words, TopologyPhase::Ended);
             }
@@ -782,7 +817,7 @@ impl Deed {
     fn run(self, nimbus: &Nimbus) -> Result<(), OperationError> {
         match self {
             Deed::Submit | Deed::Replace => {
-                nimbus.leader.submit(&request(BlobHash::of(&source("words", 1)))).map(drop)
+                nimbus.leader.submit(&request(BlobHash::of(&source("words", 1))), &Caller::Anybody).map(drop)
             }
             Deed::Kill | Deed::KillUnplaced => nimbus.leader.want("words", Wanted::Killed).map(drop),
             Deed::Remove => nimbus.leader.remove("words"),

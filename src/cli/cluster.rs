@@ -6,7 +6,9 @@ use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
-use crate::cli::topologies::client::{ClientError, DEFAULT_ADDRESS, NimbusClient, parse_address};
+use crate::cli::topologies::client::ClientError;
+use crate::cli::topologies::endpoint::Endpoint;
+use crate::cli::topologies::reach::{DEFAULT_ADDRESS, TrustFlags};
 use crate::cli::zk::access::{Access, Ensemble};
 use crate::cluster::coordination::{
     CandidateRecord, ClusterRecord, LeaderRecord, NodePath, Record, candidates_of, decode_record,
@@ -41,11 +43,13 @@ pub(super) struct Args {
         long,
         value_name = "HOST:PORT",
         value_delimiter = ',',
-        value_parser = parse_address,
         env = "SQUALL_NIMBUS",
         hide_env_values = true
     )]
-    nimbus: Option<Vec<String>>,
+    nimbus: Option<Vec<Endpoint>>,
+
+    #[command(flatten)]
+    trust: TrustFlags,
 
     /// Print a JSON object
     #[arg(long)]
@@ -107,8 +111,9 @@ struct Found {
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     if !args.access.is_named() {
-        let addresses = args.nimbus.clone().unwrap_or_else(|| vec![DEFAULT_ADDRESS.to_owned()]);
-        match NimbusClient::new(addresses).cluster() {
+        let default = || vec![DEFAULT_ADDRESS.parse().expect("it is an address")];
+        let endpoints = args.nimbus.clone().unwrap_or_else(default);
+        match args.trust.client(endpoints)?.cluster() {
             Ok(info) => return show(&info, args.json),
             Err(ClientError::Unreachable(_)) if args.nimbus.is_none() => {}
             Err(error) => return Err(error.into()),

@@ -55,6 +55,7 @@ mod summary;
 mod table;
 mod terminal;
 mod topologies;
+mod user;
 mod validate;
 mod worker;
 mod zk;
@@ -143,6 +144,7 @@ enum Command {
     Nimbus(daemons::nimbus::Args),
     Supervisor(daemons::supervisor::Args),
     Cluster(cluster::Args),
+    User(user::Args),
     Zk(zk::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -254,6 +256,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Nimbus(args) => daemons::nimbus::execute(args, context),
         Command::Supervisor(args) => daemons::supervisor::execute(args, context),
         Command::Cluster(args) => cluster::execute(args, context),
+        Command::User(args) => user::execute(args, context),
         Command::Zk(args) => zk::execute(args, context),
         Command::Doctor(args) => doctor::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),

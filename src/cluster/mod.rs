@@ -21,7 +21,7 @@
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
 //! * `blobs`: the directory with what topologies are made of.
-//! * `operations`: what an operator can do with them. `api`: the same over HTTP.
+//! * `operations`: what an operator can do with them. `api`: the same over HTTP. `access`: who may do what.
 //! * `daemons`: nimbus and supervisors.
 //!
 //! 1. The parent is the only authority on membership: it numbers each change and sends it to all workers.
@@ -30,6 +30,8 @@
 //! 3. No process is left behind. If the parent dies, the kernel kills its workers, and the end of the
 //!    control channel would end them, too. A parent that ends reaps all its workers.
 
+#[doc(hidden)]
+pub mod access;
 #[doc(hidden)]
 pub mod api;
 #[doc(hidden)]

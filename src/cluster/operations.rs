@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::access::{Caller, TopologyAccess};
 use crate::cluster::observed::Observed;
 use crate::cluster::topologies::{
     BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Wanted,
@@ -19,11 +20,11 @@ use crate::config::Resources;
 
 /// What a nimbus does for operators. Calls wait for the coordination service, for at most the time-out of a call.
 pub trait Operations: Send + Sync {
-    /// Takes a topology, or, if `dry_run` is set, plans where it would run.
+    /// Takes a topology, or, if `dry_run` is set, plans where it would run. It is that of the user who asks.
     ///
     /// # Errors
     /// Why it was not taken.
-    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError>;
+    fn submit(&self, request: &SubmitRequest, by: &Caller) -> Result<Submitted, OperationError>;
 
     /// All topologies, by name.
     ///
@@ -96,9 +97,13 @@ pub struct SubmitRequest {
     /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before. Its name is
     /// that of the topology; the override `topology.name=...` of a source gives it another one.
     pub source: BlobHash,
-    /// Whose it is; empty: nobody's in particular.
+    /// Whose it is, if the nimbus has no users; empty: nobody's in particular. If it has, it is that of the user who asks,
+    /// whatever this is.
     #[serde(default)]
     pub owner: String,
+    /// Who else may do something with it.
+    #[serde(default)]
+    pub access: TopologyAccess,
     /// Whether its spouts rest until somebody activates them.
     #[serde(default)]
     pub inactive: bool,
@@ -186,6 +191,8 @@ pub struct TopologyInfo {
     pub name: String,
     /// Whose it is.
     pub owner: String,
+    /// Who else may do something with it.
+    pub access: TopologyAccess,
     /// When it was submitted, for people.
     pub submitted_at: String,
     /// What is wanted of it.

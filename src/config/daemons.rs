@@ -1,8 +1,6 @@
-//! `[cluster]`, `[nimbus]` and `[supervisor]`: the daemons of a cluster.
+//! `[cluster]` and `[supervisor]`: the daemons of a cluster. `[nimbus]` is in `nimbus`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,30 +20,6 @@ pub struct ClusterOptions {
     /// `key_file`: the key that all hosts of the cluster have. `None`: below the user's state directory.
     pub key_file: Option<PathBuf>,
 }
-
-/// `[nimbus]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NimbusOptions {
-    /// `id`: how this nimbus is called. `None`: as its host.
-    pub id: Option<String>,
-    /// `directory`: where it remembers which cluster it belongs to. `None`: below the user's state directory.
-    pub directory: Option<PathBuf>,
-    /// `listen`: where its API is reached; port 0: the system chooses.
-    pub listen: SocketAddr,
-    /// `supervisor_timeout`: what runs on a host is placed elsewhere when its supervisor was missing for so long.
-    pub supervisor_timeout: Duration,
-}
-
-impl Default for NimbusOptions {
-    fn default() -> NimbusOptions {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, NIMBUS_PORT));
-        NimbusOptions { id: None, directory: None, listen, supervisor_timeout: Duration::from_secs(30) }
-    }
-}
-
-/// The port of a nimbus if nothing is said about it.
-pub const NIMBUS_PORT: u16 = 7070;
 
 /// `[supervisor]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,22 +42,6 @@ impl Default for SupervisorOptions {
     fn default() -> SupervisorOptions {
         let host = HostOptions::default();
         SupervisorOptions { id: None, directory: None, host, log_max: 10 << 20, log_keep: 5 }
-    }
-}
-
-impl NimbusOptions {
-    /// Everything that is wrong with these options.
-    pub fn problems(&self) -> Vec<OptionProblem> {
-        let mut problems = Problems(id_problems("nimbus.id", self.id.as_deref()));
-        let (key, timeout) = ("nimbus.supervisor_timeout", self.supervisor_timeout);
-        problems.period(key, timeout, limits::SUPERVISOR_TIMEOUT_MIN, limits::DURATION_MAX);
-        if !self.listen.ip().is_loopback() {
-            let message = format!("`nimbus.listen` is {}, which other machines can reach", self.listen);
-            let help = "listen on 127.0.0.1 or [::1]: whoever reaches the API may do everything, because squall has no \
-                        users and no TLS there yet; from another machine, forward a port with `ssh -L`";
-            problems.add("nimbus.listen", None, message, help);
-        }
-        problems.0
     }
 }
 
@@ -128,7 +86,8 @@ pub fn is_daemon_id(id: &str) -> bool {
     is_node_name(id) && id.len() <= ID_MAX
 }
 
-fn id_problems(key: &'static str, id: Option<&str>) -> Vec<OptionProblem> {
+/// What is wrong with the id of a daemon.
+pub(super) fn id_problems(key: &'static str, id: Option<&str>) -> Vec<OptionProblem> {
     let mut problems = Problems::default();
     if let Some(id) = id.filter(|id| !is_daemon_id(id)) {
         let message = format!("`{key}`: \"{id}\" is not a name");
@@ -136,25 +95,4 @@ fn id_problems(key: &'static str, id: Option<&str>) -> Vec<OptionProblem> {
         problems.add(key, None, message, help);
     }
     problems.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_api_is_on_this_machine_alone() {
-        let check = |listen: &str, expected: usize| {
-            let options = NimbusOptions { listen: listen.parse().unwrap(), ..NimbusOptions::default() };
-            let problems = options.problems();
-            assert_eq!(problems.len(), expected, "{listen}: {problems:?}");
-            problems.iter().for_each(|problem| assert!(problem.message.contains(listen), "{problem:?}"));
-        };
-        check("127.0.0.1:7070", 0);
-        check("127.8.0.1:0", 0);
-        check("[::1]:7070", 0);
-        check("0.0.0.0:7070", 1);
-        check("[::]:7070", 1);
-        check("192.0.2.7:7070", 1);
-    }
 }

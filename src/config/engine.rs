@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::daemons::{ClusterOptions, NimbusOptions, SupervisorOptions};
+use crate::config::daemons::{ClusterOptions, SupervisorOptions};
 use crate::config::limits::{BATCH_HEAP_MAX, FRAME_OVERHEAD_MAX};
 use crate::config::net::NetOptions;
+use crate::config::nimbus::NimbusOptions;
 use crate::config::problems::{OptionProblem, Problems};
 use crate::config::topology::TopologyOptions;
 use crate::config::units::show_size;

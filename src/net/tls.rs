@@ -148,7 +148,17 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
 
 /// The private key in a PEM file.
 pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&read_file(path)?).map_err(|error| match error {
+    private_key_in(&read_file(path)?)
+}
+
+/// The private key in a PEM file that nobody but its owner may read.
+pub(crate) fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    let text = files::read_private(path, PEM_MAX).map_err(|error| format!("cannot be read: {error}"))?;
+    private_key_in(&text)
+}
+
+fn private_key_in(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             "it holds no private key: \"-----BEGIN PRIVATE KEY-----\" is expected".into()
         }
@@ -229,7 +239,8 @@ impl TimeProvider for WallClock {
     }
 }
 
-fn unix_time(clock: &Clock) -> UnixTime {
+/// The date for such checks.
+pub(crate) fn unix_time(clock: &Clock) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_nanos(u64::try_from(clock.wall_nanos()).unwrap_or(0)))
 }
 
@@ -338,7 +349,7 @@ fn failed_as(why: String) -> io::Error {
 }
 
 /// The message of an error of rustls, in terms of `[net.tls]` where that is clearer.
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     use CertificateError as Bad;
     let text = match error {
         // `BadSignature`: another authority with the same name has signed it.

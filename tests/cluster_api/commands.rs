@@ -50,12 +50,21 @@ impl Place {
     /// Runs a command against the nimbuses at these addresses. It must end with this exit code.
     #[track_caller]
     pub fn squall(&self, nimbuses: &[SocketAddr], args: &[&str], code: i32) -> Printed {
+        let addresses: Vec<String> = nimbuses.iter().map(ToString::to_string).collect();
+        match addresses.is_empty() {
+            true => self.squall_with(&[], args, code),
+            false => self.squall_with(&[("SQUALL_NIMBUS", &addresses.join(","))], args, code),
+        }
+    }
+
+    /// Runs a command with these variables of the environment. It must end with this exit code.
+    #[track_caller]
+    pub fn squall_with(&self, variables: &[(&str, &str)], args: &[&str], code: i32) -> Printed {
         let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
             command.env_remove(name);
         }
-        let addresses: Vec<String> = nimbuses.iter().map(ToString::to_string).collect();
-        command.env("SQUALL_NIMBUS", addresses.join(",")).env("USER", "ada").env_remove("COLUMNS");
+        command.envs(variables.iter().copied()).env("USER", "ada").env_remove("COLUMNS");
         // Runs of this machine are looked for here, and there are none.
         command.env("XDG_RUNTIME_DIR", self.0.path()).current_dir(self.0.path());
         // Nothing but nimbus is to be asked.
@@ -413,7 +422,7 @@ fn if_nobody_answers_it_says_what_was_tried_and_what_to_do() {
         assert_eq!(printed.stdout, "");
     }
     place
-        .squall(&[NOBODY], &["list", "--nimbus", "http://localhost:7070"], 2)
+        .squall(&[NOBODY], &["list", "--nimbus", "ftp://localhost:7070"], 2)
         .says("a host and a port are wanted");
 }
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use slog::{Discard, Logger, o};
 use squall::cluster::TopologySource;
-use squall::cluster::api::{ApiLimits, ApiServer};
+use squall::cluster::access::{Caller, TopologyAccess};
+use squall::cluster::api::{ApiLimits, ApiOptions, ApiServer};
 use squall::cluster::observed::Observed;
 use squall::cluster::operations::{
     ClusterInfo, MasterInfo, MoveInfo, NimbusInfo, OperationError, Operations, RebalanceRequest, Rebalanced,
@@ -23,6 +24,8 @@ pub type Turn = fn(&mut TopologyInfo);
 pub struct Inside {
     pub blobs: BTreeMap<BlobHash, Vec<u8>>,
     pub submitted: Vec<SubmitRequest>,
+    /// Who has submitted each.
+    pub asked_by: Vec<Caller>,
     pub topologies: BTreeMap<String, TopologyInfo>,
     /// One is taken each time that a topology is looked at.
     pub turns: VecDeque<Turn>,
@@ -43,6 +46,11 @@ pub struct Inside {
 pub struct Fake {
     inside: Mutex<Inside>,
     changed: Condvar,
+}
+
+/// Any free port of loopback.
+pub fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 impl Fake {
@@ -71,9 +79,12 @@ impl Fake {
     }
 
     pub fn serve_within(self: &Arc<Fake>, limits: ApiLimits) -> ApiServer {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.serve_with(ApiOptions { limits, ..ApiOptions::on(any_port()) })
+    }
+
+    pub fn serve_with(self: &Arc<Fake>, options: ApiOptions) -> ApiServer {
         let operations: Arc<dyn Operations> = Arc::clone(self) as _;
-        ApiServer::start(any, limits, operations, &Logger::root(Discard, o!())).expect("it starts")
+        ApiServer::start(options, operations, &Logger::root(Discard, o!())).expect("it starts")
     }
 
     /// A topology that is there.
@@ -102,6 +113,7 @@ impl Inside {
             id: format!("{name}-{}", self.next).parse().expect("an id"),
             name: name.to_owned(),
             owner: "somebody".to_owned(),
+            access: TopologyAccess::default(),
             submitted_at: "2026-11-30T09:00:00Z".to_owned(),
             wanted,
             generation: 1,
@@ -129,7 +141,7 @@ impl Inside {
 }
 
 impl Operations for Fake {
-    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError> {
+    fn submit(&self, request: &SubmitRequest, by: &Caller) -> Result<Submitted, OperationError> {
         let mut inside = self.begin()?;
         let Some(source) = inside.blobs.get(&request.source) else {
             return Err(OperationError::Invalid(format!("there is no blob {}", request.source)));
@@ -143,6 +155,7 @@ impl Operations for Fake {
             return Err(OperationError::Conflict(format!("there is a topology `{name}` already")));
         }
         inside.submitted.push(request.clone());
+        inside.asked_by.push(by.clone());
         let wanted = if request.inactive { Wanted::Inactive } else { Wanted::Active };
         let info = inside.add(&name, wanted, TopologyPhase::Starting);
         if request.dry_run {

@@ -1,6 +1,8 @@
 //! The HTTP API of a nimbus over real sockets, against operations that are kept in memory: each request, each error,
 //! hostile input, limits, and the end. And the commands that use it.
 
+#[path = "../zookeeper/certificates.rs"]
+mod certificates;
 mod commands;
 mod fake;
 mod hostile;
@@ -8,3 +10,5 @@ mod http;
 mod real;
 mod requests;
 mod server_ends;
+mod tls;
+mod users;

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use slog::{Discard, Logger, o};
 use squall::clock::Clock;
-use squall::cluster::api::{ApiLimits, ApiServer};
+use squall::cluster::api::{ApiOptions, ApiServer};
 use squall::cluster::blobs::BlobStore;
 use squall::cluster::coordination::{
     Coordination as _, MemoryClient, MemoryOptions, MemoryService, NodePath, Record, decode_record,
@@ -57,7 +57,7 @@ impl World {
             logger: logger.clone(),
         }));
         let any = ([127, 0, 0, 1], 0).into();
-        let server = ApiServer::start(any, ApiLimits::default(), leader.clone(), &logger).expect("it starts");
+        let server = ApiServer::start(ApiOptions::on(any), leader.clone(), &logger).expect("it starts");
         World { clock, service, client, hosts: Vec::new(), leader, server, _disk: disk }
     }
 

@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use slog::{Discard, Logger, o};
-use squall::cluster::api::{ApiLimits, ApiServer};
+use squall::cluster::api::{ApiLimits, ApiOptions, ApiServer};
 
 use crate::fake::Fake;
 use crate::http::{answer, begin, read};
@@ -47,7 +47,7 @@ fn an_address_that_is_in_use_is_an_error_that_says_so() {
     let fake = Fake::new();
     let first = fake.serve();
     let logger = Logger::root(Discard, o!());
-    let second = ApiServer::start(first.address(), ApiLimits::default(), fake.clone(), &logger);
+    let second = ApiServer::start(ApiOptions::on(first.address()), fake.clone(), &logger);
     let error = second.expect_err("the first one has it");
     let cause = std::error::Error::source(&error).expect("there is one").to_string();
     assert!(error.to_string().contains(&first.address().to_string()), "{error}");

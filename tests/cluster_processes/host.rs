@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use squall::cli::Files;
 use squall::cluster::TopologySource;
+use squall::cluster::access::TopologyAccess;
 use squall::cluster::schedule::{ClusterView, Demand, Host as PlanHost, plan};
 use squall::cluster::topologies::{
     AssignmentRecord, BlobHash, LogSpec, MasterOrder, MasterPlace, MasterReport, ORDER_FILE, REPORT_FILE,
@@ -70,6 +71,7 @@ impl Host {
                 id: id.clone(),
                 change: 1,
                 owner: String::new(),
+                access: TopologyAccess::default(),
                 submitted_at: String::new(),
                 source: BlobHash::of(&source),
                 generation: 1,

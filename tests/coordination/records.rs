@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::fs;
 
 use squall::clock::Clock;
+use squall::cluster::access::TopologyAccess;
 use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, LeaderRecord, MemoryOptions, MemoryService, NodePath,
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
@@ -67,6 +68,10 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
             id: id.clone(),
             change: 2,
             owner: "ada".to_owned(),
+            access: TopologyAccess {
+                users: vec!["bob".parse().expect("a name")],
+                readers: vec!["eve".parse().expect("a name")],
+            },
             submitted_at: "2026-01-01T00:00:00Z".to_owned(),
             source: BlobHash::of(b"source"),
             generation: 3,

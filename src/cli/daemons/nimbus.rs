@@ -7,9 +7,10 @@ use rand::{Rng as _, SeedableRng as _};
 use slog::info;
 
 use crate::cli::context::Context;
+use crate::cli::daemons::api::api_options;
 use crate::cli::daemons::start::{DaemonFlags, belonging_in, blobs_of, id_of, key_of, make_key};
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cluster::api::{ApiLimits, ApiServer};
+use crate::cluster::api::ApiServer;
 use crate::cluster::coordination::{CandidateRecord, ClusterRecord, Coordination as _, NodePath};
 use crate::cluster::daemons::{Leader, LeaderOptions, MasterAccess, Nimbus};
 use crate::cluster::operations::Operations;
@@ -63,8 +64,9 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     });
     let leader = Arc::new(leader);
     let operations: Arc<dyn Operations> = leader.clone();
-    let api = ApiServer::start(engine.nimbus.listen, ApiLimits::default(), operations, &logger)?;
-    let me = CandidateRecord::new(&id, beginning.rng.next_u64(), api.address().to_string());
+    let options = api_options(&engine.nimbus, engine.nimbus.listen, &beginning.clock, &logger)?;
+    let api = ApiServer::start(options, operations, &logger)?;
+    let me = CandidateRecord::new(&id, beginning.rng.next_u64(), api.endpoint().to_owned());
     info!(logger, "a nimbus begins"; "id" => &me.id, "api" => &me.address, "zookeeper" => zookeeper, "blobs" => kept);
     let mut nimbus = Nimbus::new(belonging, me, new, logger.clone())
         .map_err(|error| CommandError::Refused(error.to_string()))?;

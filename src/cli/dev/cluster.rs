@@ -17,10 +17,11 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{Rng as _, SeedableRng as _};
 use slog::{FilterLevel, Logger, o};
 
+use crate::cli::daemons::api::api_options;
 use crate::cli::error::CommandError;
 use crate::clock::{Clock, Time};
 use crate::cluster::Executable;
-use crate::cluster::api::{ApiLimits, ApiServer};
+use crate::cluster::api::ApiServer;
 use crate::cluster::blobs::BlobStore;
 use crate::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, KeptClient, KeptService, MemoryOptions, NodePath,
@@ -55,7 +56,7 @@ pub(super) struct DevOptions {
 
 /// A cluster of one process.
 pub(super) struct DevCluster {
-    address: SocketAddr,
+    endpoint: String,
     supervisors: u16,
     watcher: Arc<KeptClient>,
     operations: Option<Arc<dyn Operations>>,
@@ -107,7 +108,7 @@ impl DevCluster {
         let clients: Vec<Arc<KeptClient>> =
             (0..options.supervisors + 2).map(|_| Arc::new(service.client())).collect();
         let mut cluster = DevCluster {
-            address: options.listen,
+            endpoint: String::new(),
             supervisors: options.supervisors,
             watcher: Arc::clone(&clients[0]),
             operations: None,
@@ -122,9 +123,9 @@ impl DevCluster {
         Ok(cluster)
     }
 
-    /// Where the API listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where commands reach the API, as `--nimbus` takes it.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
     }
 
     /// How long ago it was started.
@@ -207,9 +208,10 @@ impl DevCluster {
         }));
         let operations: Arc<dyn Operations> = leader.clone();
         self.operations = Some(Arc::clone(&operations));
-        let api = ApiServer::start(options.listen, ApiLimits::default(), operations, &logger)?;
-        self.address = api.address();
-        let me = CandidateRecord::new("nimbus", rng.next_u64(), api.address().to_string());
+        let api_options = api_options(&options.engine.nimbus, options.listen, &clock, &logger)?;
+        let api = ApiServer::start(api_options, operations, &logger)?;
+        api.endpoint().clone_into(&mut self.endpoint);
+        let me = CandidateRecord::new("nimbus", rng.next_u64(), self.endpoint.clone());
         let token = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
         let new = ClusterRecord::new(token, clock.wall_nanos());
         let mut nimbus = Nimbus::new(belonging, me, new, logger)

@@ -17,7 +17,7 @@ use crate::cli::terminal::{self, Stream};
 use crate::cluster::daemons::{EndRequest, make_directory};
 use crate::cluster::topologies::{Occupancy, OccupancyError};
 use crate::components::stream::Stream as OutputStream;
-use crate::config::limits;
+use crate::config::{NimbusOptions, limits};
 use crate::logging::{Levels, Logging};
 use crate::runtime::state_home;
 
@@ -85,6 +85,10 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
         return Ok(CommandOutcome::Failed);
     };
     let listen = args.listen.unwrap_or(engine.nimbus.listen);
+    let problem = NimbusOptions { listen, ..engine.nimbus.clone() }.problems().into_iter().next();
+    if let Some(problem) = problem {
+        return Err(CommandError::Refused(problem.to_string()));
+    }
     let directory = directory(args)?;
     let end = EndRequest::on_signals().map_err(CommandError::io("catch signals"))?;
     let _occupancy = occupy(&directory)?;
@@ -112,8 +116,9 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
     while !end.is_there() && !cluster.has_ended() {
         if !is_announced && cluster.is_ready() {
             is_announced = true;
-            let address = cluster.address();
-            let to = if address == engine_default() { String::new() } else { format!(" --nimbus {address}") };
+            let address = cluster.endpoint();
+            let is_default = address == engine_default().to_string();
+            let to = if is_default { String::new() } else { format!(" --nimbus {address}") };
             let took = cluster.age().as_secs_f64();
             terminal::write_message(&format!(
                 "A cluster of {} supervisors runs on {address}, ready after {took:.2} s. Its data are in {}.\n\
@@ -132,7 +137,7 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
 
 /// Where commands look for a nimbus if nothing else is said.
 fn engine_default() -> SocketAddr {
-    crate::config::NimbusOptions::default().listen
+    NimbusOptions::default().listen
 }
 
 fn directory(args: &Args) -> Result<PathBuf, CommandError> {

@@ -1,4 +1,4 @@
-//! How a nimbus is reached.
+//! The client of a nimbus: what is asked, of whom, and what its answers are.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -6,9 +6,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use ureq::http::{Request, Response};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
+use crate::cli::topologies::endpoint::Endpoint;
+use crate::cluster::access::Token;
 use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
 use crate::cluster::operations::{
     ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
@@ -28,36 +31,15 @@ const BLOB_MAX: usize = 64 << 20;
 /// How many addresses are tried for one request.
 const TRIED_MAX: usize = 16;
 
-/// Where a nimbus is, if nothing else is said.
-pub(in crate::cli) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
-
-/// Where a nimbus is.
-#[derive(clap::Args, Clone, Debug)]
-pub(in crate::cli) struct NimbusFlag {
-    /// Where a nimbus is reached; several are separated by commas, and the first that answers is asked
-    ///
-    /// Any nimbus of the cluster will do: one that does not lead names the one that does.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        value_delimiter = ',',
-        default_value = DEFAULT_ADDRESS,
-        value_parser = parse_address,
-        env = "SQUALL_NIMBUS",
-        hide_env_values = true
-    )]
-    nimbus: Vec<String>,
-}
-
-impl NimbusFlag {
-    pub(in crate::cli) fn client(&self) -> NimbusClient {
-        NimbusClient::new(self.nimbus.clone())
-    }
-}
-
 impl NimbusClient {
-    /// A client of the nimbuses at these addresses.
-    pub(in crate::cli) fn new(addresses: Vec<String>) -> NimbusClient {
+    /// A client of the nimbuses at these addresses. `tls`: whom it trusts; needed if one of them is asked over TLS.
+    /// `token`: who asks.
+    pub(super) fn new(
+        endpoints: Vec<Endpoint>,
+        tls: Option<TlsConfig>,
+        token: Option<Token>,
+    ) -> NimbusClient {
+        let has_authority = tls.is_some();
         let config = Agent::config_builder()
             // An answer that is an error has a text, and nobody but the leader is followed.
             .http_status_as_error(false)
@@ -69,24 +51,9 @@ impl NimbusClient {
             // A nimbus ends each connection after its answer.
             .max_idle_connections(0)
             .user_agent(concat!("squall/", env!("CARGO_PKG_VERSION")))
+            .tls_config(tls.unwrap_or_default())
             .build();
-        NimbusClient { agent: config.new_agent(), addresses, leader: None }
-    }
-}
-
-/// An address: a host, or `[::1]`, and a port.
-pub(in crate::cli) fn parse_address(text: &str) -> Result<String, String> {
-    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
-    let is_host = |host: &str| {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        match bare {
-            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c)),
-        }
-    };
-    match text.rsplit_once(':') {
-        Some((host, port)) if is_host(host) && is_port(port) => Ok(text.to_owned()),
-        _ => Err("a host and a port are wanted, as in `127.0.0.1:7070` or `[::1]:7070`".to_owned()),
+        NimbusClient { agent: config.new_agent(), has_authority, token, endpoints, leader: None }
     }
 }
 
@@ -117,9 +84,12 @@ impl From<ClientError> for CommandError {
 /// Asks the nimbus that leads.
 pub(in crate::cli) struct NimbusClient {
     agent: Agent,
-    addresses: Vec<String>,
-    /// The address that did what was asked for last.
-    leader: Option<String>,
+    /// Whether it is known which certificates are trusted.
+    has_authority: bool,
+    token: Option<Token>,
+    endpoints: Vec<Endpoint>,
+    /// The one that did what was asked for last.
+    leader: Option<Endpoint>,
 }
 
 /// What is asked for.
@@ -221,35 +191,38 @@ impl NimbusClient {
 
     /// Asks one address after the other, and whom these name as the leader.
     fn ask(&mut self, asked: &Asked<'_>) -> Result<Vec<u8>, ClientError> {
-        let mut next: Vec<String> = self.leader.iter().chain(&self.addresses).cloned().collect();
-        let mut tried: Vec<(String, String)> = Vec::new();
+        let mut next: Vec<Endpoint> = self.leader.iter().chain(&self.endpoints).cloned().collect();
+        let mut tried: Vec<(Endpoint, String)> = Vec::new();
         let mut stands_by = false;
         while !next.is_empty() && tried.len() < TRIED_MAX {
-            let address = next.remove(0);
-            if tried.iter().any(|(other, _)| *other == address) {
+            let endpoint = next.remove(0);
+            if tried.iter().any(|(other, _)| *other == endpoint) {
                 continue;
             }
-            match self.exchange(&address, asked) {
+            if self.token.is_some() && !endpoint.is_encrypted() && !endpoint.is_near() {
+                let why =
+                    "is on another machine and has no TLS, so no token is sent to it: ask for `https://`";
+                tried.push((endpoint, why.to_owned()));
+                continue;
+            }
+            match self.exchange(&endpoint, asked) {
                 Ok(Answer::Done(body)) => {
-                    self.leader = Some(address);
+                    self.leader = Some(endpoint);
                     return Ok(body);
                 }
                 Ok(Answer::Refused(info)) if info.code == ErrorCode::NotLeader => {
                     stands_by = true;
                     // What it names is an address, or it is not asked.
-                    let leader = info.leader.and_then(|leader| parse_address(&leader).ok());
-                    let why = match &leader {
-                        Some(leader) => format!("stands by, and names {leader} as the leader"),
-                        None => "stands by, and knows of no leader".to_owned(),
-                    };
-                    tried.push((address, why));
+                    let leader = info.leader.and_then(|leader| leader.parse::<Endpoint>().ok());
+                    let (leader, why) = self.follow(&endpoint, leader);
+                    tried.push((endpoint, why));
                     next.splice(0..0, leader);
                 }
-                Ok(Answer::Refused(info)) => return Err(error_of(&address, info, asked.again)),
-                Err(error) if is_unsent(&error) || asked.again => tried.push((address, why(&error))),
+                Ok(Answer::Refused(info)) => return Err(error_of(&endpoint, info, asked.again)),
+                Err(error) if is_unsent(&error) || asked.again => tried.push((endpoint, why(&error))),
                 Err(error) => {
                     return Err(ClientError::Refused(format!(
-                        "{address} was asked, and the connection failed before its answer ({}): it is not known \
+                        "{endpoint} was asked, and the connection failed before its answer ({}): it is not known \
                          whether it was done, see `squall list`",
                         why(&error)
                     )));
@@ -257,7 +230,7 @@ impl NimbusClient {
             }
         }
         self.leader = None;
-        let tried: Vec<String> = tried.iter().map(|(address, why)| format!("{address}: {why}")).collect();
+        let tried: Vec<String> = tried.iter().map(|(endpoint, why)| format!("{endpoint}: {why}")).collect();
         let tried = tried.join("; ");
         Err(ClientError::Unreachable(match stands_by {
             true => format!(
@@ -270,11 +243,37 @@ impl NimbusClient {
         }))
     }
 
-    fn exchange(&self, address: &str, asked: &Asked<'_>) -> Result<Answer, Error> {
-        let request = Request::builder()
+    /// Whether the leader is asked that a nimbus which stands by has named, and the words for that.
+    fn follow(&self, from: &Endpoint, leader: Option<Endpoint>) -> (Option<Endpoint>, String) {
+        match leader {
+            None => (None, "stands by, and knows of no leader".to_owned()),
+            // What was encrypted until now stays encrypted, whatever somebody says.
+            Some(leader) if from.is_encrypted() && !leader.is_encrypted() => (
+                None,
+                format!("stands by, and names {leader} as the leader, which has no TLS and is not asked"),
+            ),
+            Some(leader) if leader.is_encrypted() && !self.has_authority => {
+                let why = format!(
+                    "stands by, and names {leader} as the leader, for which --nimbus-authority or \
+                     SQUALL_NIMBUS_AUTHORITY is needed"
+                );
+                (None, why)
+            }
+            Some(leader) => {
+                let why = format!("stands by, and names {leader} as the leader");
+                (Some(leader), why)
+            }
+        }
+    }
+
+    fn exchange(&self, endpoint: &Endpoint, asked: &Asked<'_>) -> Result<Answer, Error> {
+        let mut request = Request::builder()
             .method(asked.method)
-            .uri(format!("http://{address}{}", asked.path))
+            .uri(endpoint.uri(&asked.path))
             .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.reveal()));
+        }
         let mut response = match asked.body {
             Some(body) => self.agent.run(request.body(body)?)?,
             None => self.agent.run(request.body(())?)?,
@@ -308,15 +307,15 @@ fn refusal(response: &Response<Body>, body: &[u8]) -> ErrorInfo {
     ErrorInfo { code: ErrorCode::Internal, message, leader: None }
 }
 
-fn error_of(address: &str, info: ErrorInfo, again: bool) -> ClientError {
+fn error_of(endpoint: &Endpoint, info: ErrorInfo, again: bool) -> ClientError {
     match info.code {
         ErrorCode::NoTopology => ClientError::Missing(info.message),
         ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::NotLeader => {
-            ClientError::Unreachable(format!("{address} cannot do it now: {}", info.message))
+            ClientError::Unreachable(format!("{endpoint} cannot do it now: {}", info.message))
         }
         // What may be asked again is asked again by a command that waits.
-        ErrorCode::Unfinished if again => ClientError::Unreachable(format!("{address}: {}", info.message)),
-        ErrorCode::Internal => ClientError::Refused(format!("{address}: {}", info.message)),
+        ErrorCode::Unfinished if again => ClientError::Unreachable(format!("{endpoint}: {}", info.message)),
+        ErrorCode::Internal => ClientError::Refused(format!("{endpoint}: {}", info.message)),
         _ => ClientError::Refused(info.message),
     }
 }
@@ -346,6 +345,16 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
 
 /// Whether nothing of a request can have reached a nimbus.
 fn is_unsent(error: &Error) -> bool {
+    if let Some(error) = error_of_tls(error) {
+        // These end the handshake, before which nothing of a request is sent.
+        return matches!(
+            error,
+            rustls::Error::InvalidCertificate(_)
+                | rustls::Error::InvalidMessage(_)
+                | rustls::Error::PeerIncompatible(_)
+                | rustls::Error::NoApplicationProtocol
+        );
+    }
     match error {
         Error::Io(error) => matches!(
             error.kind(),
@@ -360,7 +369,33 @@ fn is_unsent(error: &Error) -> bool {
     }
 }
 
+/// The error of TLS in an error.
+fn error_of_tls(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Rustls(error) => Some(error),
+        Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
 fn why(error: &Error) -> String {
+    use rustls::CertificateError as Bad;
+    match (error_of_tls(error), error) {
+        (Some(rustls::Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature)), _) => {
+            return "its certificate is not signed by the authority of --nimbus-authority".to_owned();
+        }
+        (
+            Some(rustls::Error::InvalidCertificate(
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. },
+            )),
+            _,
+        ) => {
+            return "its certificate is made out to another host: ask for it by a name in its certificate"
+                .to_owned();
+        }
+        (Some(rustls::Error::InvalidMessage(_)), _) => return "it does not speak TLS".to_owned(),
+        _ => {}
+    }
     match error {
         Error::Io(error) => error.to_string(),
         Error::HostNotFound => "there is no such host".to_owned(),
@@ -371,29 +406,6 @@ fn why(error: &Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        for text in ["127.0.0.1:7070", "[::1]:7070", "localhost:1", "nimbus-1.example.org:7070"] {
-            assert_eq!(parse_address(text), Ok(text.to_owned()));
-        }
-        for text in [
-            "",
-            "localhost",
-            ":7070",
-            "localhost:",
-            "localhost:0",
-            "localhost:70700",
-            "http://localhost:7070",
-            "a/b:1",
-            "user@localhost:7070",
-            "::1:7070",
-            "[::1:7070",
-            "a b:1",
-        ] {
-            assert!(parse_address(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_name_leads_nowhere_else() {

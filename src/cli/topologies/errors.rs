@@ -2,8 +2,8 @@
 
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
-use crate::cli::topologies::client::NimbusFlag;
 use crate::cli::topologies::counters::{error_table, last_errors};
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, ending};
 use crate::text::shown;
 
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let status = args.nimbus.client().stats(&args.topology)?;
+    let status = args.nimbus.client()?.stats(&args.topology)?;
     let Some(observed) = &status.stats else {
         let why = status.stats_missing.as_ref().map_or_else(String::new, shown);
         let outcome = status.topology.outcome.as_ref();

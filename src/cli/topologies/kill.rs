@@ -1,7 +1,7 @@
 //! `squall kill TOPOLOGY`.
 
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
 use crate::cluster::topologies::Wanted;
 
@@ -32,7 +32,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let mut client = args.nimbus.client();
+    let mut client = args.nimbus.client()?;
     let info = client.want(&args.topology, Wanted::Killed)?;
     args.wait.wait(&mut client, &info.id, Goal::Ended)
 }

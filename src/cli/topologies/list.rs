@@ -3,7 +3,7 @@
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, phase_name, wanted_name};
 use crate::cluster::operations::TopologyInfo;
 use crate::text::shown;
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let topologies = args.nimbus.client().topologies()?;
+    let topologies = args.nimbus.client()?.topologies()?;
     if topologies.is_empty() {
         terminal::write_message("there are no topologies in this cluster");
     }

@@ -2,7 +2,7 @@
 //! and `remove`; and `stop` and
 //! `savepoint`, as far as they concern a cluster.
 //!
-//! * `client`: how a nimbus is reached, and what its answers are. `waiting`: how a command waits until what it has asked
+//! * `reach`, `endpoint`: how a nimbus is reached. `client`: what it is asked, and what its answers are. `waiting`: how a command waits until what it has asked
 //!   for is true. `shown`: topologies as people see them. `counters`: what they count.
 //!
 //! 1. A command follows the leader: a nimbus that stands by names it. Nothing that may have been done is asked twice.
@@ -13,9 +13,11 @@ pub(super) mod activate;
 pub(super) mod client;
 mod counters;
 pub(super) mod deactivate;
+pub(super) mod endpoint;
 pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;
+pub(super) mod reach;
 pub(super) mod rebalance;
 pub(super) mod remove;
 pub(super) mod restart;
@@ -26,5 +28,5 @@ pub(super) mod stop;
 pub(super) mod submit;
 mod waiting;
 
-pub(super) use client::NimbusFlag;
+pub(super) use reach::NimbusFlag;
 pub(super) use waiting::WaitFlags;

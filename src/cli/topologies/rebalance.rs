@@ -3,7 +3,7 @@
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, worker_table};
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
 use crate::cluster::operations::{RebalanceRequest, Rebalanced};
@@ -58,7 +58,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
     let workers = args.workers.map(|workers| format!("topology.workers={workers}"));
     let overrides = args.set.iter().cloned().chain(workers).collect();
-    let mut client = args.nimbus.client();
+    let mut client = args.nimbus.client()?;
     let request = RebalanceRequest { overrides, dry_run: args.dry_run };
     let planned = client.rebalance(&args.topology, &request)?;
     args.output.print(&planned, for_people)?;

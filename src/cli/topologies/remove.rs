@@ -2,7 +2,7 @@
 
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandError> {
-    args.nimbus.client().remove(&args.topology)?;
+    args.nimbus.client()?.remove(&args.topology)?;
     terminal::write_message(&format!("{} is removed", args.topology));
     Ok(CommandOutcome::Done)
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::checkpoint_flags::absolute_text;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
 use crate::cluster::operations::SavepointRequest;
 use crate::text::shown;
@@ -21,7 +21,7 @@ pub(in crate::cli) fn take(
     as_json: bool,
 ) -> Result<CommandOutcome, CommandError> {
     let directory = directory.map(absolute_text).transpose()?;
-    let mut client = nimbus.client();
+    let mut client = nimbus.client()?;
     let info = client.savepoint(name, &SavepointRequest { directory, stops })?;
     if !wait.waits() {
         return Ok(CommandOutcome::Done);

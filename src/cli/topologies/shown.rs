@@ -8,6 +8,7 @@ use crate::cli::error::CommandError;
 use crate::cli::summary::grouped;
 use crate::cli::table::table;
 use crate::cli::terminal;
+use crate::cluster::access::UserName;
 use crate::cluster::operations::{TopologyInfo, WorkerInfo};
 use crate::cluster::topologies::{Outcome, TopologyPhase, Wanted};
 use crate::text::{escaped_json, shown};
@@ -153,6 +154,12 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
         ("wanted", wanted_name(info.wanted).to_owned()),
         ("phase", phase_name(info.phase).to_owned()),
     ];
+    let names = |names: &[UserName]| names.iter().map(UserName::as_str).collect::<Vec<_>>().join(", ");
+    for (heading, list) in [("users", &info.access.users), ("readers", &info.access.readers)] {
+        if !list.is_empty() {
+            lines.push((heading, names(list)));
+        }
+    }
     if let Some(master) = &info.master {
         let address =
             master.address.map_or_else(|| "no address yet".to_owned(), |address| address.to_string());

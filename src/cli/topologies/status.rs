@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal::{self, Stream};
-use crate::cli::topologies::client::{ClientError, NimbusFlag};
+use crate::cli::topologies::client::ClientError;
 use crate::cli::topologies::counters::{counters, in_short};
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, describe, for_people, print_json_line};
 use crate::cluster::operations::TopologyStatus;
 use crate::cluster::topologies::TopologyPhase;
@@ -53,7 +54,7 @@ pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandErro
     if args.watch {
         return watch(args);
     }
-    let status = args.nimbus.client().stats(&args.topology)?;
+    let status = args.nimbus.client()?.stats(&args.topology)?;
     args.output.print(&status, everything)?;
     Ok(CommandOutcome::Done)
 }
@@ -63,7 +64,7 @@ fn everything(status: &TopologyStatus) -> String {
 }
 
 fn watch(args: &Args) -> Result<CommandOutcome, CommandError> {
-    let mut client = args.nimbus.client();
+    let mut client = args.nimbus.client()?;
     let redraws = Stream::Out.is_terminal() && !args.output.is_json();
     let mut seen = None;
     loop {

@@ -1,7 +1,8 @@
 //! What `squall stop` does with a topology of a cluster: it is drained.
 
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::topologies::client::{ClientError, NimbusFlag};
+use crate::cli::topologies::client::ClientError;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
 use crate::cluster::topologies::Wanted;
 
@@ -12,7 +13,7 @@ pub(in crate::cli) fn drain(
     wait: WaitFlags,
     elsewhere: Option<&str>,
 ) -> Result<CommandOutcome, CommandError> {
-    let mut client = nimbus.client();
+    let mut client = nimbus.client()?;
     let info = client.want(name, Wanted::Drained).map_err(|error| {
         let add = |text: String| {
             elsewhere.map_or(text.clone(), |elsewhere| format!("{elsewhere}; and in a cluster: {text}"))

@@ -7,9 +7,10 @@ use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::Overrides;
 use crate::cli::terminal::{self, Stream};
-use crate::cli::topologies::client::NimbusFlag;
+use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, worker_table};
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
+use crate::cluster::access::{TopologyAccess, UserName};
 use crate::cluster::operations::{SubmitRequest, Submitted};
 use crate::cluster::topologies::{CLUSTER_NAME_MAX, TopologyId};
 use crate::text::shown;
@@ -54,6 +55,18 @@ pub(in crate::cli) struct Args {
 
     #[command(flatten)]
     overrides: Overrides,
+
+    /// A user who may look at it and have it do something, beside its owner and administrators; may be repeated
+    ///
+    /// It counts where the nimbus has users. Storm calls these `topology.users`.
+    #[arg(long, value_name = "USER")]
+    allow_user: Vec<UserName>,
+
+    /// A user who may look at it; may be repeated
+    ///
+    /// Storm calls these `topology.readonly.users`.
+    #[arg(long, value_name = "USER")]
+    allow_reader: Vec<UserName>,
 
     /// Let its spouts rest until somebody activates it
     #[arg(long)]
@@ -101,11 +114,12 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     topology.warnings().iter().for_each(|text| terminal::write_message(&format!("warning: {text}")));
     let begin = begin_in_cluster(&args.checkpoints, &topology)?;
     let blob = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
-    let mut client = args.nimbus.client();
+    let mut client = args.nimbus.client()?;
     let source = client.put_blob(&blob)?;
     let submitted = client.submit(&SubmitRequest {
         source,
         owner: owner(),
+        access: TopologyAccess { users: args.allow_user.clone(), readers: args.allow_reader.clone() },
         inactive: args.inactive,
         dry_run: args.dry_run,
         begin,

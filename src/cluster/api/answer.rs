@@ -34,6 +34,10 @@ pub struct ErrorInfo {
 pub enum ErrorCode {
     /// 400: the body, the path or the query is not what is expected.
     Malformed,
+    /// 401: there are users, and the request has no token, or one that is nobody's.
+    Unauthorized,
+    /// 403: the user may not do this.
+    Denied,
     /// 403: the request comes from a page in a browser, or names another host.
     Forbidden,
     /// 404: there is no such path.
@@ -52,6 +56,8 @@ pub enum ErrorCode {
     NotLeader,
     /// 422: what is asked for makes no sense, or is not allowed.
     Invalid,
+    /// 429: too many requests from this address had tokens that are nobody's.
+    TooManyAttempts,
     /// 500: a defect of squall.
     Internal,
     /// 503: it cannot be done now. It was not done, and may be asked for again.
@@ -67,7 +73,8 @@ impl ErrorCode {
     pub fn status(self) -> StatusCode {
         match self {
             ErrorCode::Malformed => StatusCode::BAD_REQUEST,
-            ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+            ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorCode::Denied | ErrorCode::Forbidden => StatusCode::FORBIDDEN,
             ErrorCode::NoPath | ErrorCode::NoTopology => StatusCode::NOT_FOUND,
             ErrorCode::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -75,6 +82,7 @@ impl ErrorCode {
             ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorCode::NotLeader => StatusCode::MISDIRECTED_REQUEST,
             ErrorCode::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorCode::TooManyAttempts => StatusCode::TOO_MANY_REQUESTS,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             ErrorCode::Unavailable | ErrorCode::Busy => StatusCode::SERVICE_UNAVAILABLE,
             ErrorCode::Unfinished => StatusCode::GATEWAY_TIMEOUT,
@@ -108,7 +116,17 @@ impl From<OperationError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        json(self.0.code.status(), &ErrorBody { error: self.0 })
+        let code = self.0.code;
+        let mut response = json(code.status(), &ErrorBody { error: self.0 });
+        let more = match code {
+            ErrorCode::Unauthorized => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"squall\"")),
+            ErrorCode::TooManyAttempts => Some((header::RETRY_AFTER, "6")),
+            _ => None,
+        };
+        if let Some((name, value)) = more {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
     }
 }
 

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub struct ApiLimits {
     /// Connections at a time. Further ones wait in the queue of the kernel.
     pub connections_max: usize,
+    /// Connections at a time whose TLS handshake has not ended. A further one cuts the one that has waited longest.
+    pub handshakes_max: usize,
+    /// How long a TLS handshake may take.
+    pub handshake_time: Duration,
     /// Blobs that are received at a time, because each is in memory as a whole. Further ones wait.
     pub blobs_max: usize,
     /// Calls that run or wait for a thread. Further ones are refused.
@@ -37,6 +41,8 @@ impl Default for ApiLimits {
     fn default() -> ApiLimits {
         ApiLimits {
             connections_max: 256,
+            handshakes_max: 64,
+            handshake_time: Duration::from_secs(5),
             blobs_max: 4,
             calls_max: 64,
             call_threads: 8,

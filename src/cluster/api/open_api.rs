@@ -4,6 +4,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::cluster::access::Right;
 use crate::cluster::api::answer::ErrorBody;
 use crate::cluster::api::route::{Content, Route};
 
@@ -36,7 +37,16 @@ pub(super) fn document(routes: &[Route]) -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": schemas },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of a user, if the nimbus has users.",
+                },
+            },
+        },
     })
 }
 
@@ -47,6 +57,11 @@ fn operation(
     answers: &mut SchemaGenerator,
 ) -> Value {
     let mut operation = json!({ "operationId": route.id, "summary": route.summary });
+    if let Some(needs) = needs(route.needs) {
+        operation["description"] = needs.into();
+        // An API without users takes requests without a token.
+        operation["security"] = json!([{ "token": [] }, {}]);
+    }
     let parameter =
         |name: &str| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } });
     let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
@@ -71,4 +86,16 @@ fn operation(
     }
     operation["responses"] = responses;
     operation
+}
+
+/// Who may ask, in words.
+fn needs(right: Right) -> Option<&'static str> {
+    Some(match right {
+        Right::Nothing => return None,
+        Right::BeUser => "Each user may ask.",
+        Right::Submit => "Users with the role `submit`, and administrators, may ask.",
+        Right::Read => "The owner, the users and the readers of the topology, and administrators, may ask.",
+        Right::Operate => "The owner and the users of the topology, and administrators, may ask.",
+        Right::Admin => "Administrators may ask.",
+    })
 }

@@ -6,6 +6,7 @@ use axum::routing::MethodRouter;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::access::Right;
 use crate::cluster::api::calls::Calls;
 use crate::cluster::operations::TopologyInfo;
 use crate::cluster::topologies::Wanted;
@@ -39,6 +40,8 @@ pub(super) struct Route {
     /// Names the request, for programs that are made from the document.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
+    /// What whoever asks must be allowed to.
+    pub(super) needs: Right,
     pub(super) body: Option<Content>,
     /// The statuses of success, and what comes with them.
     pub(super) answers: &'static [(u16, &'static str, Option<SchemaOf>)],

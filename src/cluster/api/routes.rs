@@ -1,9 +1,7 @@
 //! The table of all requests, and what each does.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -11,19 +9,23 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
+use axum::{Extension, Router};
 use serde_json::Value;
 use slog::{Logger, debug, info};
 
+use crate::cluster::access::{Caller, Right};
 use crate::cluster::api::answer::{ApiError, ErrorCode, done, json};
+use crate::cluster::api::body;
 use crate::cluster::api::calls::Calls;
+use crate::cluster::api::gate::{AskedBy, Gate, Needed, check_name};
+use crate::cluster::api::guard::OwnNames;
 use crate::cluster::api::open_api::document;
 use crate::cluster::api::route::{Content, Health, Route, TopologyList, WantedRequest, schema};
-use crate::cluster::api::{body, guard};
 use crate::cluster::operations::{
     ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
     TopologyStatus,
 };
-use crate::cluster::topologies::{BlobHash, BlobHashError, CLUSTER_NAME_MAX, TopologyId};
+use crate::cluster::topologies::{BlobHash, BlobHashError};
 use crate::text::shown;
 
 /// All requests.
@@ -33,6 +35,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/blobs/{hash}",
         id: "putBlob",
         summary: "Keeps a blob of at most 64 MiB. `hash` is its SHA-256, as 64 hexadecimal digits.",
+        needs: Right::Submit,
         body: Some(Content::Bytes),
         answers: &[(204, "It is there.", None)],
         handler: || put(put_blob),
@@ -42,6 +45,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies",
         id: "submit",
         summary: "Takes a topology, whose source was put as a blob before.",
+        needs: Right::Submit,
         body: Some(Content::Json(schema::<SubmitRequest>)),
         answers: &[
             (201, "It was taken.", Some(schema::<Submitted>)),
@@ -53,7 +57,8 @@ const ROUTES: &[Route] = &[
         method: "GET",
         path: "/v1/topologies",
         id: "listTopologies",
-        summary: "All topologies, ended ones included.",
+        summary: "All topologies that whoever asks may look at, ended ones included.",
+        needs: Right::BeUser,
         body: None,
         answers: &[(200, "They are here.", Some(schema::<TopologyList>))],
         handler: || get(topologies),
@@ -63,6 +68,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}",
         id: "getTopology",
         summary: "One topology.",
+        needs: Right::Read,
         body: None,
         answers: &[(200, "It is here.", Some(schema::<TopologyInfo>))],
         handler: || get(topology),
@@ -72,6 +78,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}/stats",
         id: "getStats",
         summary: "One topology, and what its master has counted, which is asked now.",
+        needs: Right::Read,
         body: None,
         answers: &[(
             200,
@@ -85,6 +92,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}/wanted",
         id: "putWanted",
         summary: "Has a topology do something. The answer does not wait until it does.",
+        needs: Right::Operate,
         body: Some(Content::Json(schema::<WantedRequest>)),
         answers: &[(200, "It will.", Some(schema::<TopologyInfo>))],
         handler: || put(put_wanted),
@@ -94,6 +102,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}/savepoints",
         id: "takeSavepoint",
         summary: "Has a topology take a savepoint. The answer does not wait: `savepoint` of the topology has what came of it.",
+        needs: Right::Operate,
         body: Some(Content::Json(schema::<SavepointRequest>)),
         answers: &[(202, "It is wanted.", Some(schema::<TopologyInfo>))],
         handler: || post(take_savepoint),
@@ -103,6 +112,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}/restart",
         id: "restartTopology",
         summary: "Has all workers of a topology begin anew. The answer does not wait until they do.",
+        needs: Right::Operate,
         body: None,
         answers: &[(202, "They will.", Some(schema::<TopologyInfo>))],
         handler: || post(restart),
@@ -112,6 +122,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}/rebalance",
         id: "rebalanceTopology",
         summary: "Has a topology run with other workers, parallelism or values, or only plans that.",
+        needs: Right::Operate,
         body: Some(Content::Json(schema::<RebalanceRequest>)),
         answers: &[
             (202, "It will.", Some(schema::<Rebalanced>)),
@@ -124,6 +135,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/topologies/{name}",
         id: "removeTopology",
         summary: "Removes a topology that has ended from the list.",
+        needs: Right::Operate,
         body: None,
         answers: &[(204, "It is gone.", None)],
         handler: || delete(remove),
@@ -133,6 +145,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/cluster",
         id: "getCluster",
         summary: "Nimbuses and supervisors.",
+        needs: Right::BeUser,
         body: None,
         answers: &[(200, "They are here.", Some(schema::<ClusterInfo>))],
         handler: || get(cluster),
@@ -142,6 +155,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/openapi.json",
         id: "getOpenApi",
         summary: "This document.",
+        needs: Right::Nothing,
         body: None,
         answers: &[(200, "It is here.", None)],
         handler: || get(async || json(StatusCode::OK, &open_api())),
@@ -151,6 +165,7 @@ const ROUTES: &[Route] = &[
         path: "/v1/healthz",
         id: "getHealth",
         summary: "Whether this process answers. Nothing else is asked for that.",
+        needs: Right::Nothing,
         body: None,
         answers: &[(200, "It does.", Some(schema::<Health>))],
         handler: || get(async || json(StatusCode::OK, &Health { status: "ok".to_owned() })),
@@ -162,11 +177,15 @@ pub fn open_api() -> Value {
     document(ROUTES)
 }
 
-/// The service of all requests. `own` is the address that is listened on.
-pub(super) fn router(calls: Arc<Calls>, own: IpAddr, logger: Logger) -> Router {
+/// The service of all requests.
+pub(super) fn router(calls: Arc<Calls>, gate: Gate, own: OwnNames, logger: Logger) -> Router {
+    let gate = Arc::new(gate);
+    let own = Arc::new(own);
     let mut router = Router::new();
     for route in ROUTES {
-        router = router.route(route.path, (route.handler)());
+        let needed = Needed { gate: Arc::clone(&gate), calls: Arc::clone(&calls), right: route.needs };
+        let check = from_fn(move |request, next| needed.clone().serve(request, next));
+        router = router.route(route.path, (route.handler)().route_layer(check));
     }
     router
         .fallback(async |request: Request| {
@@ -178,29 +197,32 @@ pub(super) fn router(calls: Arc<Calls>, own: IpAddr, logger: Logger) -> Router {
             let message = format!("`{}` has no method {}: see /v1/openapi.json", shown(path), shown(method));
             ApiError::new(ErrorCode::NoMethod, message)
         })
-        .layer(from_fn(move |request, next| guarded(request, next, own, logger.clone())))
+        .layer(from_fn(move |request, next| guarded(request, next, Arc::clone(&own), logger.clone())))
         .with_state(calls)
 }
 
 /// Refuses what may not be asked, and logs the rest: at `info` what may have changed something.
-async fn guarded(request: Request, next: Next, own: IpAddr, logger: Logger) -> Response {
+async fn guarded(request: Request, next: Next, own: Arc<OwnNames>, logger: Logger) -> Response {
     let (method, path) = (request.method().clone(), shown(request.uri().path()));
-    let response = match check(&request, own) {
+    let response = match check(&request, &own) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     };
     let status = response.status().as_u16();
+    let user = response.extensions().get::<AskedBy>().map(|by| by.0.to_string()).unwrap_or_default();
     match method {
         Method::GET | Method::HEAD => {
-            debug!(logger, "a request"; "method" => %method, "path" => path, "status" => status);
+            debug!(logger, "a request"; "method" => %method, "path" => path, "status" => status, "user" => user);
         }
-        _ => info!(logger, "a request"; "method" => shown(method), "path" => path, "status" => status),
+        _ => {
+            info!(logger, "a request"; "method" => shown(method), "path" => path, "status" => status, "user" => user);
+        }
     }
     response
 }
 
-fn check(request: &Request, own: IpAddr) -> Result<(), ApiError> {
-    guard::check(request.uri(), request.headers(), own)?;
+fn check(request: &Request, own: &OwnNames) -> Result<(), ApiError> {
+    own.check(request.uri(), request.headers())?;
     match request.uri().query() {
         None | Some("") => Ok(()),
         Some(query) => {
@@ -223,16 +245,24 @@ async fn put_blob(State(calls): Calling, hash: Named, body: Body) -> Result<Resp
     Ok(done())
 }
 
-async fn submit(State(calls): Calling, body: Body) -> Result<Response, ApiError> {
+async fn submit(
+    State(calls): Calling,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, ApiError> {
     let request: SubmitRequest =
         body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::CREATED };
-    let submitted = calls.call(move |operations| operations.submit(&request)).await?;
+    let submitted = calls.call(move |operations| operations.submit(&request, &caller)).await?;
     Ok(json(status, &submitted))
 }
 
-async fn topologies(State(calls): Calling) -> Result<Response, ApiError> {
-    let topologies = calls.call(|operations| operations.topologies()).await?;
+async fn topologies(
+    State(calls): Calling,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, ApiError> {
+    let mut topologies = calls.call(|operations| operations.topologies()).await?;
+    topologies.retain(|info| Right::Read.is_of(&caller, Some((&info.owner, &info.access))));
     Ok(json(StatusCode::OK, &TopologyList { topologies }))
 }
 
@@ -296,15 +326,7 @@ fn part(part: Named) -> Result<String, ApiError> {
     Ok(text)
 }
 
-/// The name in a path. What no topology can be called reaches no operation.
+/// The name in a path.
 fn topology_name(name: Named) -> Result<String, ApiError> {
-    let name = part(name)?;
-    if TopologyId::new(&name, 0).is_ok() {
-        return Ok(name);
-    }
-    let message = format!(
-        "no topology is called `{}`: names have 1 to {CLUSTER_NAME_MAX} letters, digits, `_`, `.` or `-`",
-        shown(name)
-    );
-    Err(ApiError::new(ErrorCode::Invalid, message))
+    check_name(part(name)?)
 }

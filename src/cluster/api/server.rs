@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,18 +10,28 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use slog::{Logger, warn};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::cluster::api::calls::Calls;
+use crate::cluster::api::gate::{Gate, Peer};
+use crate::cluster::api::guard::OwnNames;
+use crate::cluster::api::handshakes::Handshakes;
 use crate::cluster::api::limits::ApiLimits;
+use crate::cluster::api::options::ApiOptions;
 use crate::cluster::api::routes::router;
 use crate::cluster::operations::Operations;
 
@@ -39,6 +49,12 @@ pub enum StartApiError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0} for the API: see `listen` in `[nimbus]`")]
     Listen(SocketAddr, #[source] io::Error),
+    /// The certificate is made out to somebody else.
+    #[error(
+        "nimbus.tls.certificate: it is not made out to `{0}`, by which clients ask for this nimbus: get one that is, or name \
+         the host that it is made out to by `nimbus.names`"
+    )]
+    OtherName(String),
     /// The system gives no thread, or no descriptors.
     #[error("cannot start the thread of the API")]
     Thread(#[source] io::Error),
@@ -48,21 +64,22 @@ pub enum StartApiError {
 #[derive(Debug)]
 pub struct ApiServer {
     address: SocketAddr,
+    endpoint: String,
     end: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ApiServer {
-    /// Listens on an address, with port 0 on any free port.
+    /// Starts a server.
     ///
     /// # Errors
-    /// When the address is in use, or the system has no resources.
+    /// When the address is in use, the certificate is for another host, or the system has no resources.
     pub fn start(
-        listen: SocketAddr,
-        limits: ApiLimits,
+        options: ApiOptions,
         operations: Arc<dyn Operations>,
         logger: &Logger,
     ) -> Result<ApiServer, StartApiError> {
+        let ApiOptions { listen, limits, names, tls, users, clock } = options;
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -74,20 +91,42 @@ impl ApiServer {
             .block_on(TcpListener::bind(listen))
             .map_err(|error| StartApiError::Listen(listen, error))?;
         let address = listener.local_addr().map_err(|error| StartApiError::Listen(listen, error))?;
+        let own = OwnNames { address: address.ip(), names, tls: tls.clone() };
+        if tls.as_ref().is_some_and(|tls| !tls.is_for(&own.first())) {
+            return Err(StartApiError::OtherName(own.first()));
+        }
+        let endpoint = endpoint(&own, address.port());
         let (end, ended) = watch::channel(false);
-        let router = router(Arc::new(Calls::new(operations, limits)), address.ip(), logger.clone());
-        let accepting = Accepting { listener, router, limits, ended, logger: logger.clone() };
+        let gate = Gate::new(users, clock, logger.clone());
+        let router = router(Arc::new(Calls::new(operations, limits)), gate, own, logger.clone());
+        let tls = tls.map(|tls| Encrypting {
+            acceptor: TlsAcceptor::from(tls.config()),
+            handshakes: Handshakes::new(limits.handshakes_max),
+        });
+        let accepting = Accepting { listener, tls, router, limits, ended, logger: logger.clone() };
         let thread = thread::Builder::new()
             .name("squall-api".to_owned())
             .spawn(move || accepting.run(runtime))
             .map_err(StartApiError::Thread)?;
-        Ok(ApiServer { address, end, thread: Some(thread) })
+        Ok(ApiServer { address, endpoint, end, thread: Some(thread) })
     }
 
     /// The address that is listened on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+
+    /// Where clients ask for it, as other nimbuses name it: `HOST:PORT`, with TLS `https://HOST:PORT`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+}
+
+fn endpoint(own: &OwnNames, port: u16) -> String {
+    let host = own.first();
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host };
+    let scheme = if own.tls.is_some() { "https://" } else { "" };
+    format!("{scheme}{host}:{port}")
 }
 
 impl Drop for ApiServer {
@@ -103,10 +142,34 @@ impl Drop for ApiServer {
 /// What the thread has.
 struct Accepting {
     listener: TcpListener,
+    /// `None`: plain TCP.
+    tls: Option<Encrypting>,
     router: Router,
     limits: ApiLimits,
     ended: watch::Receiver<bool>,
     logger: Logger,
+}
+
+/// What TLS needs.
+#[derive(Clone)]
+struct Encrypting {
+    acceptor: TlsAcceptor,
+    handshakes: Arc<Handshakes>,
+}
+
+impl Encrypting {
+    /// The handshake of a connection. `None`: it failed, took too long, or had to make room.
+    async fn shake_hands(&self, stream: TcpStream, time: Duration) -> Option<TlsStream<TcpStream>> {
+        let mut place = self.handshakes.enter();
+        let mut handshake = pin!(self.acceptor.accept(stream));
+        let either = poll_fn(|context| {
+            if Pin::new(&mut place.cut).poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            handshake.as_mut().poll(context).map(Result::ok)
+        });
+        timeout(time, either).await.ok().flatten()
+    }
 }
 
 impl Accepting {
@@ -127,10 +190,16 @@ impl Accepting {
             };
             let Some((place, accepted)) = unless_ended(&mut ended, next).await else { break };
             match accepted {
-                Ok((stream, _)) => {
-                    let connection = serve(stream, self.router.clone(), self.limits, self.ended.clone());
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        router: self.router.clone(),
+                        limits: self.limits,
+                        ended: self.ended.clone(),
+                        peer: Peer(peer.ip()),
+                    };
+                    let tls = self.tls.clone();
                     connections.spawn(async move {
-                        connection.await;
+                        connection.accept(stream, tls).await;
                         drop(place);
                     });
                 }
@@ -149,28 +218,52 @@ impl Accepting {
     }
 }
 
-/// Serves the one request of a connection.
-async fn serve(stream: TcpStream, router: Router, limits: ApiLimits, mut ended: watch::Receiver<bool>) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time)
-        .keep_alive(false)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = pin!(connection);
-    let mut end = pin!(ended.wait_for(|ended| *ended));
-    let mut is_ending = false;
-    let whole = poll_fn(|context| {
-        if !is_ending && end.as_mut().poll(context).is_ready() {
-            is_ending = true;
-            // A connection without a request ends at once, one with a request when it is answered.
-            connection.as_mut().graceful_shutdown();
+/// One connection, and what serves it.
+struct Connection {
+    router: Router,
+    limits: ApiLimits,
+    ended: watch::Receiver<bool>,
+    peer: Peer,
+}
+
+impl Connection {
+    /// Serves it, encrypted or not.
+    async fn accept(mut self, stream: TcpStream, tls: Option<Encrypting>) {
+        let Some(tls) = tls else { return self.serve(stream).await };
+        let handshake = tls.shake_hands(stream, self.limits.handshake_time);
+        if let Some(Some(stream)) = unless_ended(&mut self.ended, handshake).await {
+            self.serve(stream).await;
         }
-        connection.as_mut().poll(context)
-    });
-    // What went wrong concerns the client alone: it is cut, or has ended the connection itself.
-    let _ = timeout(limits.connection_time, whole).await;
+    }
+
+    /// Serves its one request.
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let (service, peer) = (TowerToHyperService::new(self.router), self.peer);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            service.call(request)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head_time)
+            .keep_alive(false)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let mut end = pin!(self.ended.wait_for(|ended| *ended));
+        let mut is_ending = false;
+        let whole = poll_fn(|context| {
+            if !is_ending && end.as_mut().poll(context).is_ready() {
+                is_ending = true;
+                // A connection without a request ends at once, one with a request when it is answered.
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        });
+        // What went wrong concerns the client alone: it is cut, or has ended the connection itself.
+        let _ = timeout(self.limits.connection_time, whole).await;
+    }
 }
 
 /// The result of a future, or `None` if the end comes first.

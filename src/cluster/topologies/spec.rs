@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::access::TopologyAccess;
 use crate::cluster::coordination::Record;
 use crate::cluster::topologies::begin::TopologyBegin;
 use crate::cluster::topologies::id::TopologyId;
@@ -44,6 +45,8 @@ pub struct SpecRecord {
     pub change: u64,
     /// Whose it is; empty: nobody's in particular.
     pub owner: String,
+    /// Who else may do something with it.
+    pub access: TopologyAccess,
     /// When it was submitted, for people.
     pub submitted_at: String,
     /// The blob with the [`TopologySource`](crate::cluster::TopologySource), as JSON.

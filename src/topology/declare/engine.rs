@@ -129,6 +129,7 @@ impl Reading {
         match path {
             "net.tls" => _ = self.options.net.tls.get_or_insert_default(),
             "zookeeper.tls" => _ = self.options.zookeeper.tls.get_or_insert_default(),
+            "nimbus.tls" => _ = self.options.nimbus.tls.get_or_insert_default(),
             _ => {}
         }
     }
@@ -173,13 +174,17 @@ fn relative_to_file(options: &mut EngineOptions, file: &str) {
         [Some(&mut tls.authority), tls.certificate.as_mut(), tls.key.as_mut()].into_iter().flatten()
     });
     let password = ensemble.password_file.as_mut();
+    let api = options.nimbus.tls.iter_mut().flat_map(|tls| {
+        [tls.certificate.as_mut(), tls.key.as_mut(), tls.authority.as_mut()].into_iter().flatten()
+    });
     let daemons = [
         options.cluster.blobs.as_mut(),
         options.cluster.key_file.as_mut(),
         options.nimbus.directory.as_mut(),
+        options.nimbus.users_file.as_mut(),
         options.supervisor.directory.as_mut(),
     ];
-    for path in net.chain(tls).chain(password).chain(daemons.into_iter().flatten()) {
+    for path in net.chain(tls).chain(password).chain(api).chain(daemons.into_iter().flatten()) {
         *path = directory.join(&*path);
     }
 }

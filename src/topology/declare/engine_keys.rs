@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{AutoOr, Cpu, EngineOptions, TlsPaths, ZooKeeperTls, limits};
+use crate::config::{AutoOr, Cpu, EngineOptions, NimbusTls, TlsPaths, ZooKeeperTls, limits};
 use crate::topology::declare::keys::{Key, Shape};
 use crate::topology::suggest::shown;
 
@@ -334,13 +334,60 @@ static NIMBUS: &[EngineKey] = &[
     },
     Key {
         path: "nimbus.listen",
-        doc: "Where its API is reached, on loopback; port 0: the system chooses.",
+        doc: "Where its API is reached; port 0: the system chooses.",
         default: "\"127.0.0.1:7070\"",
         shape: Shape::Text("an IP address and a port, as \"127.0.0.1:7070\"", |o, text| {
             let address = text.parse().map_err(|_| format!("not an address: \"{}\"", shown(text)))?;
             o.nimbus.listen = address;
             Ok(())
         }),
+    },
+    Key {
+        path: "nimbus.names",
+        doc: "The host names and addresses by which clients ask for its API; the first is where others send them.",
+        default: "the address of `listen`",
+        shape: Shape::Names(|o, v| o.nimbus.names = v),
+    },
+    Key {
+        path: "nimbus.users_file",
+        doc: "The users of the API, as `squall user` writes them, which nobody else may read.",
+        default: "there are no users, and anybody may do everything",
+        shape: Shape::Text("the path of a file", |o, text| {
+            path(o.nimbus.users_file.get_or_insert_default(), text)
+        }),
+    },
+    Key {
+        path: "nimbus.insecure",
+        doc: "Whether an address that other machines can reach may be listened on without TLS and users.",
+        default: "false",
+        shape: Shape::Switch(|o, v| o.nimbus.insecure = v),
+    },
+    Key {
+        path: "nimbus.tls",
+        doc: "TLS for the API, and for the commands that use it. Paths are relative to this file.",
+        default: "plain HTTP",
+        shape: Shape::Nested(NIMBUS_TLS),
+    },
+];
+
+static NIMBUS_TLS: &[EngineKey] = &[
+    Key {
+        path: "nimbus.tls.certificate",
+        doc: "The PEM file with the certificate of this nimbus, and those between it and the authority's.",
+        default: "none; a nimbus needs it",
+        shape: Shape::Text(PATH, |o, text| path(nimbus_tls(o).certificate.get_or_insert_default(), text)),
+    },
+    Key {
+        path: "nimbus.tls.key",
+        doc: "The PEM file with its private key, which nobody else may read.",
+        default: "none; a nimbus needs it",
+        shape: Shape::Text(PATH, |o, text| path(nimbus_tls(o).key.get_or_insert_default(), text)),
+    },
+    Key {
+        path: "nimbus.tls.authority",
+        doc: "The PEM file with the certificates of the authorities that a nimbus must be signed by.",
+        default: "none; commands need it",
+        shape: Shape::Text(PATH, |o, text| path(nimbus_tls(o).authority.get_or_insert_default(), text)),
     },
 ];
 
@@ -425,6 +472,10 @@ fn tls(options: &mut EngineOptions) -> &mut TlsPaths {
 
 fn zookeeper_tls(options: &mut EngineOptions) -> &mut ZooKeeperTls {
     options.zookeeper.tls.get_or_insert_default()
+}
+
+fn nimbus_tls(options: &mut EngineOptions) -> &mut NimbusTls {
+    options.nimbus.tls.get_or_insert_default()
 }
 
 fn path(into: &mut PathBuf, text: &str) -> Result<(), String> {

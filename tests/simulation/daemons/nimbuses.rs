@@ -9,6 +9,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use squall::clock::Time;
+use squall::cluster::access::{Caller, TopologyAccess};
 use squall::cluster::coordination::{CandidateRecord, ClusterRecord, MemoryClient};
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus, NimbusState};
@@ -265,11 +266,12 @@ impl World {
                 let request = SubmitRequest {
                     source: hash,
                     owner: String::new(),
+                    access: TopologyAccess::default(),
                     inactive,
                     dry_run: false,
                     begin: TopologyBegin::default(),
                 };
-                match leader.submit(&request) {
+                match leader.submit(&request, &Caller::Anybody) {
                     Ok(submitted) => {
                         self.log(|| format!("submitted: {submitted:?}"));
                         self.cover("submitted");

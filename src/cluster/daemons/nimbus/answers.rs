@@ -47,6 +47,7 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         id: found.id.clone(),
         name: found.id.name().to_owned(),
         owner: spec.owner.clone(),
+        access: spec.access.clone(),
         submitted_at: spec.submitted_at.clone(),
         wanted: spec.wanted,
         generation: spec.generation,

@@ -2,6 +2,7 @@
 
 use slog::info;
 
+use crate::cluster::access::Caller;
 use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
@@ -17,8 +18,8 @@ use crate::cluster::operations::{
 use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
 impl Operations for Leader {
-    fn submit(&self, request: &SubmitRequest) -> Result<Submitted, OperationError> {
-        submit(self, request)
+    fn submit(&self, request: &SubmitRequest, by: &Caller) -> Result<Submitted, OperationError> {
+        submit(self, request, by)
     }
 
     fn topologies(&self) -> Result<Vec<TopologyInfo>, OperationError> {

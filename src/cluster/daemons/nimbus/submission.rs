@@ -14,6 +14,7 @@ use std::sync::Arc;
 use rand::Rng as _;
 use slog::info;
 
+use crate::cluster::access::{Caller, Right, TopologyAccess, UserName};
 use crate::cluster::daemons::nimbus::answers::workers_of;
 use crate::cluster::daemons::nimbus::decision::{Change, Known, NOT_PLACED_YET, decide};
 use crate::cluster::daemons::nimbus::found::{Found, read_all, read_topology};
@@ -30,9 +31,15 @@ use crate::topology::Topology;
 /// Characters of the longest owner.
 const OWNER_MAX: usize = 100;
 
-/// Takes a topology, or plans it.
-pub(super) fn submit(leader: &Leader, request: &SubmitRequest) -> Result<Submitted, OperationError> {
-    check_owner(&request.owner)?;
+/// Takes a topology of somebody, or plans it.
+pub(super) fn submit(
+    leader: &Leader,
+    request: &SubmitRequest,
+    by: &Caller,
+) -> Result<Submitted, OperationError> {
+    let owner = by.name().map_or(&*request.owner, UserName::as_str);
+    check_owner(owner)?;
+    check_access(&request.access)?;
     leader.work_on(|work, fence| {
         work.sources.blobs.keep(&request.source).map_err(|error| leader.refused_blob(&error))?;
         let topology = work.sources.load(&request.source).map_err(|error| match error {
@@ -47,8 +54,8 @@ pub(super) fn submit(leader: &Leader, request: &SubmitRequest) -> Result<Submitt
         check_begin(&request.begin, &topology)?;
         let id = TopologyId::new(topology.name(), catalog.next)
             .map_err(|error| OperationError::Invalid(error.to_string()))?;
-        check_name(catalog, &found, &id)?;
-        let spec = draft(leader, work, fence, request, &id);
+        check_name(catalog, &found, &id, by)?;
+        let spec = draft(leader, work, fence, (request, owner), &id);
         if request.dry_run {
             return Ok(plan(leader, work, fence, &found, &spec, &topology));
         }
@@ -68,6 +75,13 @@ fn check_owner(owner: &str) -> Result<(), OperationError> {
     }
 }
 
+fn check_access(access: &TopologyAccess) -> Result<(), OperationError> {
+    match access.is_short() {
+        true => Ok(()),
+        false => Err(OperationError::Invalid("a topology has at most 256 users and 256 readers".to_owned())),
+    }
+}
+
 /// Only a topology that takes checkpoints can begin with one.
 fn check_begin(begin: &TopologyBegin, topology: &Topology) -> Result<(), OperationError> {
     begin.to_checkpoint_begin().map_err(|error| OperationError::Invalid(error.to_string()))?;
@@ -81,15 +95,28 @@ fn check_begin(begin: &TopologyBegin, topology: &Topology) -> Result<(), Operati
     }
 }
 
-/// A name is free if no topology has it, or one that has ended.
-fn check_name(catalog: &CatalogRecord, found: &Found, id: &TopologyId) -> Result<(), OperationError> {
+/// A name is free if no topology has it, or one that has ended and that whoever asks may remove.
+fn check_name(
+    catalog: &CatalogRecord,
+    found: &Found,
+    id: &TopologyId,
+    by: &Caller,
+) -> Result<(), OperationError> {
     let Some(other) = catalog.topologies.get(id.name()) else { return Ok(()) };
     let topology = found.topologies.iter().find(|topology| topology.id == *other);
-    // Without a spec it cannot run.
-    match topology.is_none_or(|topology| topology.has_ended()) {
+    // Without a spec it cannot run, and is nobody's.
+    let Some(topology) = topology else { return Ok(()) };
+    let spec = &topology.spec.record;
+    if !topology.has_ended() {
+        return Err(OperationError::Conflict(format!(
+            "there is a topology `{}` already: kill it and wait until it has ended, or give this one another name",
+            id.name()
+        )));
+    }
+    match Right::Operate.is_of(by, Some((&spec.owner, &spec.access))) {
         true => Ok(()),
         false => Err(OperationError::Conflict(format!(
-            "there is a topology `{}` already: kill it and wait until it has ended, or give this one another name",
+            "there is a topology `{}` already, which has ended and is somebody else's: give this one another name",
             id.name()
         ))),
     }
@@ -99,14 +126,15 @@ fn draft(
     leader: &Leader,
     work: &mut Work,
     fence: &Fence<'_>,
-    request: &SubmitRequest,
+    (request, owner): (&SubmitRequest, &str),
     id: &TopologyId,
 ) -> SpecRecord {
     SpecRecord {
         epoch: fence.epoch,
         id: id.clone(),
         change: 1,
-        owner: request.owner.clone(),
+        owner: owner.to_owned(),
+        access: request.access.clone(),
         submitted_at: leader.date(),
         source: request.source.clone(),
         generation: 1,

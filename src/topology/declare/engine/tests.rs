@@ -292,6 +292,11 @@ mod shipped {
         assert_eq!(options.cluster.key_file.take().as_deref(), Some(Path::new("config/state/cluster.key")));
         assert_eq!(options.nimbus.id.take().as_deref(), Some("nimbus-1"));
         assert_eq!(options.nimbus.directory.take().as_deref(), Some(Path::new("config/state/nimbus")));
+        assert_eq!(std::mem::take(&mut options.nimbus.names), ["nimbus-1.example.org"]);
+        let users = options.nimbus.users_file.take();
+        assert_eq!(users.as_deref(), Some(Path::new("config/users.toml")));
+        let tls = options.nimbus.tls.take().expect("its table is there, too");
+        assert_eq!(tls.key.as_deref(), Some(Path::new("config/tls/nimbus.key")));
         assert_eq!(options.supervisor.id.take().as_deref(), Some("host-1"));
         assert_eq!(
             options.supervisor.directory.take().as_deref(),

@@ -1,6 +1,7 @@
 //! Decisions about small clusters.
 
 use super::*;
+use crate::cluster::access::TopologyAccess;
 use crate::cluster::topologies::TopologyBegin;
 use crate::config::HostOptions;
 use crate::topology::declare::parse_str;
@@ -28,6 +29,7 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         id: TopologyId::new(name, number).expect("a name"),
         change: 1,
         owner: String::new(),
+        access: TopologyAccess::default(),
         submitted_at: String::new(),
         source: crate::cluster::topologies::BlobHash::of(name.as_bytes()),
         generation: 1,

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::cluster::access::TopologyAccess;
 use crate::cluster::control::LogSpec;
 use crate::cluster::coordination::Version;
 use crate::cluster::daemons::supervisor::actions::{Exit, FoundChild, Order};
@@ -56,6 +57,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         id: id.clone(),
         change: 1,
         owner: String::new(),
+        access: TopologyAccess::default(),
         submitted_at: String::new(),
         source: BlobHash::of(b""),
         generation: 1,

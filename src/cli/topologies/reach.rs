@@ -1,0 +1,127 @@
+//! How commands reach a nimbus: its address, whose certificate it must have, and who asks.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+use crate::cli::error::CommandError;
+use crate::cli::load::Files;
+use crate::cli::topologies::client::NimbusClient;
+use crate::cli::topologies::endpoint::Endpoint;
+use crate::cluster::access::{Token, TokenError};
+use crate::files::read_private;
+use crate::net::tls::read_certificates;
+use crate::text::shown;
+use crate::topology::declare;
+
+/// Where a nimbus is, if nothing else is said.
+pub(in crate::cli) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
+
+/// Where a nimbus is.
+#[derive(clap::Args, Clone, Debug)]
+pub(in crate::cli) struct NimbusFlag {
+    /// Where a nimbus is reached; several are separated by commas, and the first that answers is asked
+    ///
+    /// Any nimbus of the cluster will do: one that does not lead names the one that does. With `https://` before it, it is
+    /// asked over TLS.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = DEFAULT_ADDRESS,
+        env = "SQUALL_NIMBUS",
+        hide_env_values = true
+    )]
+    nimbus: Vec<Endpoint>,
+
+    #[command(flatten)]
+    trust: TrustFlags,
+}
+
+/// Whom a command trusts, and who it is.
+#[derive(clap::Args, Clone, Debug)]
+pub(in crate::cli) struct TrustFlags {
+    /// The PEM file with the certificates of the authorities that a nimbus asked over TLS must be signed by [default:
+    /// `nimbus.tls.authority` of the engine's file that SQUALL_CONFIG names]
+    #[arg(long, value_name = "FILE", env = "SQUALL_NIMBUS_AUTHORITY", hide_env_values = true)]
+    nimbus_authority: Option<PathBuf>,
+
+    /// The file with your token, as `squall user add` has printed it, which nobody else may read; needed if the nimbus has
+    /// users
+    #[arg(long, value_name = "FILE", env = "SQUALL_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+}
+
+/// Bytes of a file with a token.
+const TOKEN_FILE_MAX: u64 = 1024;
+
+impl NimbusFlag {
+    /// A client of these nimbuses.
+    pub(in crate::cli) fn client(&self) -> Result<NimbusClient, CommandError> {
+        self.trust.client(self.nimbus.clone())
+    }
+}
+
+impl TrustFlags {
+    /// A client of the nimbuses at these addresses.
+    pub(in crate::cli) fn client(&self, endpoints: Vec<Endpoint>) -> Result<NimbusClient, CommandError> {
+        let authority = match &self.nimbus_authority {
+            Some(file) => Some(file.clone()),
+            None if endpoints.iter().any(Endpoint::is_encrypted) => Some(authority_of_engine()?),
+            None => None,
+        };
+        let tls = authority.map(|file| tls_config(&file)).transpose()?;
+        let token = self.token_file.as_deref().map(read_token).transpose()?;
+        Ok(NimbusClient::new(endpoints, tls, token))
+    }
+}
+
+/// The token in a file that nobody else may read.
+fn read_token(file: &Path) -> Result<Token, CommandError> {
+    let refused = |why: String| {
+        CommandError::Refused(format!("the file with the token, `{}`: {why}", shown(file.display())))
+    };
+    let bytes = read_private(file, TOKEN_FILE_MAX).map_err(|error| refused(error.to_string()))?;
+    // What is wrong with it is said without showing it.
+    let token = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+    token.ok_or_else(|| refused(TokenError.to_string()))
+}
+
+/// The authority that the engine's file names.
+fn authority_of_engine() -> Result<PathBuf, CommandError> {
+    let wanted = "name the file with the certificate of its authority by --nimbus-authority or SQUALL_NIMBUS_AUTHORITY";
+    let missing = || CommandError::Refused(format!("a nimbus is asked over TLS: {wanted}"));
+    let file = env::var("SQUALL_CONFIG").ok().filter(|file| !file.is_empty()).ok_or_else(missing)?;
+    let engine = declare::load_engine(&Files, &file).map_err(|errors| {
+        let first = errors.diagnostics().first().map(shown).unwrap_or_default();
+        CommandError::Refused(format!("the engine's file that SQUALL_CONFIG names has mistakes: {first}"))
+    })?;
+    engine.nimbus.tls.and_then(|tls| tls.authority).ok_or_else(missing)
+}
+
+/// TLS with nimbuses that one of the authorities in this file has signed. No other authority is trusted.
+fn tls_config(file: &Path) -> Result<TlsConfig, CommandError> {
+    let refused = |why: String| {
+        CommandError::Refused(format!("the authority of nimbuses, `{}`: {why}", shown(file.display())))
+    };
+    let certificates = read_certificates(file).map_err(refused)?;
+    check_authorities(&certificates).map_err(refused)?;
+    let roots = certificates.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+/// The client would leave out what it does not understand.
+fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    certificates
+        .iter()
+        .try_for_each(|certificate| roots.add(certificate.clone()).map_err(|error| shown(&error)))
+}
