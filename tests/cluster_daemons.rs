@@ -14,6 +14,7 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Nimbus, NimbusState, Supervisor, SupervisorRecord, SupervisorState};
+use squall::cluster::topologies::ClusterKey;
 use squall::config::HostOptions;
 use tempfile::TempDir;
 
@@ -39,6 +40,8 @@ struct World {
     service: MemoryService,
     disks: TempDir,
     starts: u64,
+    /// The key of the cluster, on hosts whose daemons are started from now on.
+    key: ClusterKey,
     nimbuses: Vec<Running<Nimbus, NimbusState>>,
     supervisors: Vec<Running<Supervisor, SupervisorState>>,
     /// Which nimbus led with each epoch.
@@ -52,6 +55,7 @@ impl World {
             service: MemoryService::new(clock.clone(), MemoryOptions::default()),
             disks: tempfile::tempdir().unwrap(),
             starts: 0,
+            key: ClusterKey::new(&[1; 32]),
             nimbuses: Vec::new(),
             supervisors: Vec::new(),
             epochs: BTreeMap::new(),
@@ -74,7 +78,8 @@ impl World {
         self.starts += 1;
         let me = CandidateRecord::new(host, self.starts, host);
         let new = ClusterRecord::new(u128::from(self.starts), self.clock.wall_nanos());
-        let belonging = Belonging::read(&self.disk(&format!("nimbus-{host}"))).unwrap();
+        let new = new.of_key(self.key.fingerprint());
+        let belonging = Belonging::read(&self.disk(&format!("nimbus-{host}"))).unwrap().of_key(&self.key);
         let id = me.id.clone();
         let daemon = Nimbus::new(belonging, me, new, World::logger()).unwrap();
         self.nimbuses.push(Running { id, client: self.service.client(), daemon, state: None });
@@ -96,7 +101,7 @@ impl World {
             token: format!("{:016x}", self.starts),
             started_at: self.clock.wall_nanos().to_string(),
         };
-        let belonging = Belonging::read(&self.disk(&format!("supervisor-{disk}"))).unwrap();
+        let belonging = Belonging::read(&self.disk(&format!("supervisor-{disk}"))).unwrap().of_key(&self.key);
         let daemon = Supervisor::new(belonging, me, World::logger()).unwrap();
         self.supervisors.push(Running {
             id: id.to_owned(),
@@ -264,6 +269,29 @@ fn another_cluster_is_not_joined() {
         panic!("{:?}", world.supervisors[0].state);
     };
     assert!(why.contains("and this process belongs to cluster"), "{why}");
+}
+
+/// What a supervisor starts with another key is let in by nobody, and a nimbus with another key reaches no master. So
+/// neither takes part, and the log says why, before anything is placed there.
+#[test]
+fn a_daemon_with_another_key_takes_no_part() {
+    let mut world = World::with(&["x"], &["a"]);
+    world.key = ClusterKey::new(&[2; 32]);
+    world.start_nimbus("y");
+    world.start_supervisor("b");
+    world.kill_nimbus(0);
+    world.ticks(TICKS_TO_REPLACE);
+    assert_eq!(world.children("/supervisors"), ["a"]);
+    assert_eq!(world.leaders(), [], "it does not lead, even if nobody else does");
+    world.supervisors.remove(0);
+    for why in world.refusals() {
+        assert!(why.starts_with("the key of this host is not that of the cluster"), "{why}");
+        assert!(why.contains("copy the file `cluster.key_file`"), "{why}");
+    }
+    world.key = ClusterKey::new(&[1; 32]);
+    world.start_nimbus("z");
+    world.ticks(TICKS_TO_REPLACE);
+    assert_eq!(world.leaders().len(), 1);
 }
 
 #[test]

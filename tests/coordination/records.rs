@@ -11,7 +11,7 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::SupervisorRecord;
 use squall::cluster::topologies::{
-    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, MasterRecord, Outcome, SavepointAnswer,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, MasterRecord, Outcome, SavepointAnswer,
     SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId, TopologyPhase, Wanted,
 };
 use squall::config::HostOptions;
@@ -53,7 +53,9 @@ fn records_of_version_1_are_read_and_written() {
             started_at: "2026-01-01T00:00:00Z".to_owned(),
         },
     );
-    check("cluster-1", &ClusterRecord::new(0x00c0_ffee_5f0c_2a6b_9d3e_1874_0000_0001, start_of_2026));
+    let cluster = ClusterRecord::new(0x00c0_ffee_5f0c_2a6b_9d3e_1874_0000_0001, start_of_2026);
+    let key = ClusterKey::new(&[7; 32]);
+    check("cluster-1", &cluster.of_key(key.fingerprint()));
 }
 
 #[test]

@@ -49,7 +49,9 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
             "file" => %file.display());
     }
     let token = u128::from(beginning.rng.next_u64()) << 64 | u128::from(beginning.rng.next_u64());
-    let new = ClusterRecord::new(token, beginning.clock.wall_nanos());
+    let key = key_of(&engine)?;
+    let belonging = belonging.of_key(&key);
+    let new = ClusterRecord::new(token, beginning.clock.wall_nanos()).of_key(key.fingerprint());
     let logger = beginning.logging.logger.clone();
     let (zookeeper, kept) = (engine.zookeeper.servers.join(","), blobs.directory().display().to_string());
     let leader = Leader::new(LeaderOptions {
@@ -59,7 +61,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         registry: context.registry.clone(),
         supervisor_timeout: engine.nimbus.supervisor_timeout,
         rng: StdRng::from_rng(&mut beginning.rng),
-        masters: Some(MasterAccess { key: key_of(&engine)?, tls: engine.net.tls.clone() }),
+        masters: Some(MasterAccess { key, tls: engine.net.tls.clone() }),
         logger: logger.clone(),
     });
     let leader = Arc::new(leader);

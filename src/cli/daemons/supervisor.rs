@@ -46,6 +46,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     let directory = directory_of("supervisor.directory", options.directory.as_deref(), &own)?;
     let belonging = belonging_in("supervisor.directory", options.directory.as_deref(), &own)?;
     let key = key_of(&engine)?;
+    let belonging = belonging.of_key(&key);
     let blobs = blobs_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
     let me = SupervisorRecord {

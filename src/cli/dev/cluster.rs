@@ -195,7 +195,7 @@ impl DevCluster {
     ) -> Result<(), CommandError> {
         let logger = options.logger.new(o!("daemon" => "nimbus"));
         let clock = self.clock.clone();
-        let belonging = belonging(&options.directory.join("nimbus"))?;
+        let belonging = belonging(&options.directory.join("nimbus"))?.of_key(key);
         let leader = Arc::new(Leader::new(LeaderOptions {
             coordination: client.clone(),
             clock: clock.clone(),
@@ -213,7 +213,7 @@ impl DevCluster {
         api.endpoint().clone_into(&mut self.endpoint);
         let me = CandidateRecord::new("nimbus", rng.next_u64(), self.endpoint.clone());
         let token = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
-        let new = ClusterRecord::new(token, clock.wall_nanos());
+        let new = ClusterRecord::new(token, clock.wall_nanos()).of_key(key.fingerprint());
         let mut nimbus = Nimbus::new(belonging, me, new, logger)
             .map_err(|error| CommandError::Refused(error.to_string()))?;
         let end = options.end.clone();
@@ -241,7 +241,7 @@ impl DevCluster {
         let id = format!("supervisor-{number}");
         let logger = options.logger.new(o!("daemon" => id.clone()));
         let directory = options.directory.join(&id);
-        let belonging = belonging(&directory)?;
+        let belonging = belonging(&directory)?.of_key(key);
         let (engine, clock, blobs) = (&options.engine, self.clock.clone(), blobs.clone());
         let children = ChildrenOptions {
             directory,

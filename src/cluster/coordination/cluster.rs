@@ -14,6 +14,9 @@ pub struct ClusterRecord {
     pub id: String,
     /// When that was, by the clock of that process, like `2026-01-01T00:00:00Z`. For people.
     pub created_at: String,
+    /// The fingerprint of the key that all daemons of the cluster have, by which each notices that it has another one.
+    /// Nobody learns the key by it. Empty: there is no key, as in some tests.
+    pub key_fingerprint: String,
 }
 
 impl Record for ClusterRecord {
@@ -26,7 +29,13 @@ impl ClusterRecord {
     pub fn new(token: u128, wall_nanos: i64) -> ClusterRecord {
         // Every number of nanoseconds that fits 64 bits is a time that jiff knows.
         let created_at = jiff::Timestamp::from_nanosecond(i128::from(wall_nanos)).unwrap_or_default();
-        ClusterRecord { id: format!("{token:032x}"), created_at: created_at.to_string() }
+        let (id, created_at) = (format!("{token:032x}"), created_at.to_string());
+        ClusterRecord { id, created_at, key_fingerprint: String::new() }
+    }
+
+    /// The same with the fingerprint of its key.
+    pub fn of_key(self, key_fingerprint: String) -> ClusterRecord {
+        ClusterRecord { key_fingerprint, ..self }
     }
 }
 

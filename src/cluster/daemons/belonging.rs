@@ -10,6 +10,7 @@ use crate::cluster::coordination::{
     ClusterRecord, Coordination, CoordinationError, LeaderRecord, Mark, MarkError, MarkFile, MarkMismatch,
     NodePath, RecordAccessError, check_mark, join_cluster, read_record,
 };
+use crate::cluster::topologies::ClusterKey;
 
 /// The node with the id of the cluster.
 const CLUSTER: &str = "cluster";
@@ -45,6 +46,12 @@ pub enum BelongingError {
     /// The service has lost data, or is that of another cluster.
     #[error(transparent)]
     Mismatch(#[from] MarkMismatch),
+    /// The cluster has another key than this host.
+    #[error(
+        "the key of this host is not that of the cluster, so nothing that was started with it would be let in: copy the file \
+         `cluster.key_file` from a host of the cluster, by default `squall/cluster.key` in the state directory of its user"
+    )]
+    OtherKey,
     /// What was seen cannot be remembered.
     #[error(transparent)]
     Mark(#[from] MarkError),
@@ -71,6 +78,8 @@ impl From<CoordinationError> for BelongingError {
 pub struct Belonging {
     file: MarkFile,
     remembered: Option<Mark>,
+    /// The fingerprint of the key of this host. `None`: it is not compared.
+    key: Option<String>,
 }
 
 impl Belonging {
@@ -81,7 +90,12 @@ impl Belonging {
     pub fn read(directory: &Path) -> Result<Belonging, MarkError> {
         let file = MarkFile::new(directory);
         let remembered = file.read()?;
-        Ok(Belonging { file, remembered })
+        Ok(Belonging { file, remembered, key: None })
+    }
+
+    /// The same, for a cluster that has this key alone.
+    pub fn of_key(self, key: &ClusterKey) -> Belonging {
+        Belonging { key: Some(key.fingerprint()), ..self }
     }
 
     /// The highest epoch that is remembered; 0: none.
@@ -108,6 +122,11 @@ impl Belonging {
             }
             (None, _) => None,
         };
+        if let (Some(record), Some(key)) = (&record, &self.key)
+            && record.key_fingerprint != *key
+        {
+            return Err(BelongingError::OtherKey);
+        }
         let leader = read_record::<LeaderRecord>(coordination, &nimbus_node())?;
         let epoch = leader.map_or(0, |(leader, _)| leader.epoch);
         let found = record.map(|record| Mark { cluster: record.id, epoch });

@@ -86,6 +86,13 @@ impl ClusterKey {
         result.map_err(|error| ClusterKeyError::NotMade(path.to_owned(), error))
     }
 
+    /// By what the daemons of a cluster notice that one of them has another key: 64 hexadecimal digits, which everybody
+    /// may see. Whoever has them learns nothing of the key, which is random.
+    pub fn fingerprint(&self) -> String {
+        let tag = hmac::sign(&self.0, b"squall fingerprint of the key of a cluster");
+        tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The secret that the processes of a topology share.
     pub fn secret_of(&self, id: &TopologyId, run: &str) -> Secret {
         let tag = hmac::sign(&self.0, format!("squall topology {id} {run}").as_bytes());
@@ -130,6 +137,15 @@ mod tests {
         let secret = |number, run| key.secret_of(&TopologyId::new("words", number).expect("an id"), run);
         assert!(secret(1, "a") != secret(2, "a"));
         assert!(secret(1, "a") != secret(1, "b"));
+    }
+
+    #[test]
+    fn each_key_has_a_fingerprint_of_its_own() {
+        let (key, other) = (ClusterKey::new(&[7; 32]), ClusterKey::new(&[8; 32]));
+        assert_eq!(key.fingerprint(), ClusterKey::new(&[7; 32]).fingerprint());
+        assert_ne!(key.fingerprint(), other.fingerprint());
+        assert_eq!(key.fingerprint().len(), 64);
+        assert!(!key.fingerprint().contains("0707"), "{}", key.fingerprint());
     }
 
     #[test]
