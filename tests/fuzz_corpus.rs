@@ -21,6 +21,11 @@ fn replay(target: &str, body: fn(&[u8])) {
 }
 
 #[test]
+fn api_request() {
+    replay("api_request", bodies::api_request);
+}
+
+#[test]
 fn tuple_codec() {
     replay("tuple_codec", bodies::tuple_codec);
 }

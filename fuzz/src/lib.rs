@@ -4,12 +4,14 @@
 //! A body takes any bytes and panics on a defect. An error that squall returns is no defect.
 
 mod acker;
+mod api;
 mod net;
 #[path = "../../tests/net_kit/mod.rs"]
 mod net_kit;
 mod topology;
 
 pub use acker::acker_ops;
+pub use api::api_request;
 pub use net::{frame_decode, handshake, resume, session};
 pub use topology::topology_toml;
 
