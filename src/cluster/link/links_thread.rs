@@ -1,13 +1,11 @@
 //! The thread of the master's end: it accepts connections, and moves lines between them and the master's thread.
-//!
-//! A *session* is what the master and one process have had to say to each other. It outlives connections, and ends when
-//! the process is fenced.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -17,11 +15,12 @@ use rustix::io::Errno;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{line, parse};
+use crate::cluster::link::accepted::{Accepted, Session, Stage};
 use crate::cluster::link::arrival::{Arrival, Introduction, Welcome, boot_id};
 use crate::cluster::link::commands::{Command, Commands, lock};
 use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{
-    Challenge, HandshakeLine, Hello, Known, ObserverHello, handshake_line, read_handshake, read_proof,
+    Challenge, HandshakeLine, Hello, Known, handshake_line, read_handshake, read_proof,
 };
 use crate::cluster::link::observers::Question;
 use crate::cluster::link::resend::Resend;
@@ -37,7 +36,10 @@ const OBSERVERS_MAX: usize = 16;
 /// An observer that neither asks nor takes its answer for so long is disconnected.
 const OBSERVER_REST: Duration = Duration::from_secs(10);
 /// The thread looks so often at what is due.
+const TICK_TIME: Duration = Duration::from_millis(50);
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// When the system has no descriptor left for a connection, it is asked again after this pause.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// A process is told so often what was taken, if nothing else tells it.
 const TELL_EVERY: Duration = Duration::from_millis(100);
 
@@ -52,38 +54,6 @@ pub enum LinkEvent {
     Broken(u64, String),
     /// The connection of a process has ended. It may come back.
     Closed(u64),
-}
-
-/// How far a connection has come.
-enum Stage {
-    /// Nothing has come.
-    AwaitsHello,
-    /// It was challenged.
-    AwaitsProof(Hello, Challenge),
-    /// It was challenged, and is no worker.
-    AwaitsObserverProof(ObserverHello, Challenge),
-    /// It has proven that it may ask. Whether it has, and was not answered yet.
-    Observes { has_asked: bool },
-    /// It has proven who it is.
-    AwaitsIntroduction(Hello),
-    /// The master's thread decides about it.
-    AwaitsWelcome(u64),
-    /// It carries the lines of this process.
-    Up(u64),
-}
-
-struct Accepted {
-    connection: LinkConnection,
-    stage: Stage,
-    /// By when it must have proven who it is, and an observer must have asked or taken its answer.
-    deadline: Time,
-}
-
-#[derive(Default)]
-struct Session {
-    resend: Resend,
-    /// The connection that carries it, if there is one.
-    connection: Option<u64>,
 }
 
 /// The thread.
@@ -102,6 +72,8 @@ pub(super) struct LinksThread {
     sessions: BTreeMap<u64, Session>,
     boot: String,
     told_at: Time,
+    /// Not before this time a connection is accepted.
+    accept_at: Time,
     events: Box<dyn Fn(LinkEvent) + Send>,
 }
 
@@ -128,6 +100,7 @@ impl LinksThread {
             sessions: BTreeMap::new(),
             boot: boot_id(),
             told_at: Time::ZERO,
+            accept_at: Time::ZERO,
             events,
         }
     }
@@ -135,10 +108,7 @@ impl LinksThread {
     pub(super) fn run(mut self) {
         loop {
             let numbers: Vec<u64> = self.connections.keys().copied().collect();
-            let ready = match self.wait() {
-                Ok(ready) => ready,
-                Err(_) => return,
-            };
+            let ready = self.wait();
             if !self.carry_out() {
                 return self.end();
             }
@@ -160,10 +130,12 @@ impl LinksThread {
         }
     }
 
-    fn wait(&self) -> Result<Ready, Errno> {
+    fn wait(&self) -> Ready {
+        // A connection that cannot be accepted now would end the waiting at once, again and again.
+        let accepts = if self.clock.now() >= self.accept_at { PollFlags::IN } else { PollFlags::empty() };
         let mut fds = vec![
             PollFd::new(&self.commands.wake, PollFlags::IN),
-            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), accepts),
         ];
         let connections = self.connections.values().map(|accepted| &accepted.connection);
         fds.extend(
@@ -171,15 +143,16 @@ impl LinksThread {
         );
         match poll(&mut fds, Some(&TICK)) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
+            // The system has no memory for now. What is due is looked at all the same.
+            Err(_) => thread::sleep(TICK_TIME),
         }
         if !fds[0].revents().is_empty() {
             let _ = rustix::io::read(&self.commands.wake, &mut [0; 8]);
         }
-        Ok(Ready {
+        Ready {
             is_accepting: !fds[1].revents().is_empty(),
             connections: fds[2..].iter().map(PollFd::revents).collect(),
-        })
+        }
     }
 
     /// Carries out what the master's thread wants. Returns whether it goes on.
@@ -223,8 +196,15 @@ impl LinksThread {
             let socket = match self.listener.accept() {
                 Ok((socket, _)) => socket,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                // Nobody waits, or the system has no descriptor left for now.
-                Err(_) => return,
+                // Nobody waits.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // This one has gone.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                // The system has no descriptor left for now.
+                Err(_) => {
+                    self.accept_at = self.clock.now().after(ACCEPT_PAUSE);
+                    return;
+                }
             };
             let unproven = |accepted: &&Accepted| {
                 use Stage::{AwaitsHello, AwaitsObserverProof, AwaitsProof};
@@ -403,6 +383,7 @@ impl LinksThread {
         others.iter().for_each(|number| self.drop_connection(*number));
         match welcome {
             Welcome::Fenced(_) => {
+                lock(&self.commands.pids).remove(&process);
                 self.answer(*last, &welcome, Stage::AwaitsWelcome(process));
                 if let Some(accepted) = self.connections.remove(last) {
                     accepted.connection.close();

@@ -13,7 +13,8 @@
 //! * `connection`: a socket without waiting, plain or with TLS, and its lines.
 //! * `arrival`: what a process that connects has to say, and what it is answered.
 //! * `living`: what a worker that runs has to tell a master that did not start it.
-//! * `worker_link`, `master_links`: both ends. `links_thread`: the thread of the master's, and `commands` what it is to
+//! * `worker_link`, `master_links`: both ends. `links_thread`: the thread of the master's, `accepted` its connections, and
+//!   `commands` what it is to
 //!   do.
 //! * `observers`: who asks how the topology goes.
 //!
@@ -23,6 +24,7 @@
 //!    or refuses it (*fenced*), and then it ends.
 //! 3. A worker obeys the master with the highest epoch that it has seen. It reads in its order where that is.
 
+mod accepted;
 mod arrival;
 mod commands;
 mod connection;
