@@ -4,6 +4,7 @@
 #   scripts/chaos.sh [--kills 200] [--rounds 10] [--workers 3] [--seed N] [--only KIND]
 #   scripts/chaos.sh recovery [--kills 100] [--workers 3] [--seed N]
 #   scripts/chaos.sh exactly-once [--kills 200] [--seed N]
+#   scripts/chaos.sh cluster [OPTION]...
 #
 #   --kills N     how many workers are killed (of `recovery`: 100 by default)
 #   --rounds N    how many rounds of everything else
@@ -16,6 +17,8 @@
 # port of the loopback interface, as the user `postgres` if the script runs as root, and stops it. Without the
 # packages this part is skipped, and the table says so.
 #
+# `cluster` is scripts/chaos-cluster.sh, with its options: a whole cluster in network namespaces.
+#
 # `many` has as many workers as `squall run` allows, 64, whatever --workers is.
 #
 # Each test adds up its rounds; a table at the end shows which held. A round that fails prints its
@@ -25,6 +28,10 @@ cd "$(dirname "$0")/.."
 source scripts/bench/machine.sh
 . scripts/usage.sh
 
+if [ "${1:-}" = cluster ]; then
+  shift
+  exec scripts/chaos-cluster.sh "$@"
+fi
 kills=''
 rounds=10
 workers=3
