@@ -14,6 +14,7 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Nimbus, NimbusState, Supervisor, SupervisorRecord, SupervisorState};
+use squall::cluster::platform::Platform;
 use squall::cluster::topologies::ClusterKey;
 use squall::config::HostOptions;
 use tempfile::TempDir;
@@ -98,6 +99,7 @@ impl World {
             rack: offered.rack,
             slots: offered.slots,
             resources: offered.resources,
+            platform: Platform::of_this_machine(),
             token: format!("{:016x}", self.starts),
             started_at: self.clock.wall_nanos().to_string(),
         };

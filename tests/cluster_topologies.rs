@@ -22,6 +22,7 @@ use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, Nimbu
 use squall::cluster::operations::{
     OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
 };
+use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
     TopologyBegin, TopologyId, TopologyNodes, TopologyPhase, Wanted, topologies_node,
@@ -253,7 +254,9 @@ impl World {
     fn begin_host(&mut self, id: &str) {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = (String::new(), String::new());
-        let record = SupervisorRecord { id: id.to_owned(), rack, slots, resources, token, started_at };
+        let platform = Platform::of_this_machine();
+        let record =
+            SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at };
         let node = path("/supervisors").child(id).unwrap();
         let client = self.service.client();
         client.hold(&node, &encode_record(&node, &record).unwrap()).unwrap();

@@ -34,6 +34,7 @@ use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Supervisor, SupervisorRecord, host,
 };
+use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{
     AssignmentRecord, CatalogRecord, ClusterKey, MasterOrder, MasterReport, ORDER_FILE, Occupancy,
     REPORT_FILE, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, WorkerOrder, read_order,
@@ -188,7 +189,7 @@ fn children_options(directory: &Path) -> ChildrenOptions {
         directory: directory.to_owned(),
         executable: child_program(),
         key: ClusterKey::new(&[7; 32]),
-        read_blob: Box::new(|_| Ok(SOURCE.to_vec())),
+        read_blob: std::sync::Arc::new(|_| Ok(SOURCE.to_vec())),
         log_max: 4096,
         log_keep: 1,
         logger: Logger::root(Discard, o!()),
@@ -241,6 +242,7 @@ fn a_supervisor_for_other_tests() {
             rack: offered.rack,
             slots: offered.slots,
             resources: offered.resources,
+            platform: Platform::of_this_machine(),
             token: std::process::id().to_string(),
             started_at: String::new(),
         };

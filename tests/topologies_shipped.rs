@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use squall::cli::Files;
+use squall::cluster::TopologySource;
 use squall::components::lines::{STDIN_RESOURCE, StandardInput};
 use squall::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use squall::prelude::*;
 use squall::runtime::TopologyStats;
 use squall::testing::{SimulatedTopology, SimulationOptions};
 use squall::topology::declare::{MemorySource, load_hosts, parse_engine, parse_str};
+use squall::topology::{Plan, Scale, Topology, TopologyOutline};
 
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
@@ -294,4 +297,36 @@ fn the_engines_file_that_is_shipped_is_valid() {
         let text = fs::read_to_string(&file).expect("it is text");
         parse_engine("squall.toml", &text).unwrap_or_else(|errors| panic!("{}", errors.render(false)));
     }
+}
+
+/// What a nimbus places is the outline: if it differed, workers would be handed executors that their topology does not
+/// have.
+#[test]
+fn the_outline_of_every_topology_is_placed_as_the_topology() {
+    let mut registry = Registry::with_standard();
+    registry.assume_compiled_in();
+    let shipped =
+        fs::read_dir("topologies").expect("it is there").map(|entry| entry.expect("it is read").path());
+    let every_key = PathBuf::from("tests/fixtures/every_key.toml");
+    let mut checked = 0;
+    for path in shipped.filter(|path| path.extension().is_some_and(|end| end == "toml")).chain([every_key]) {
+        let path_text = path.to_str().expect("it is text");
+        // What needs a variable or another file of the user's is left out.
+        let Ok((_, topology)) = TopologySource::record(&Files, path_text, &registry, &[]) else { continue };
+        let outline = TopologyOutline::of(&topology);
+        let sent = serde_json::to_string(&outline).expect("it is JSON");
+        let taken: TopologyOutline = serde_json::from_str(&sent).expect("it is read again");
+        let outlined = taken.to_topology().unwrap_or_else(|errors| panic!("{}", errors.render(false)));
+        assert_eq!(outlined.fingerprint(), topology.fingerprint(), "{}", path.display());
+        for (workers, threads) in [(1, 1), (2, 1), (3, 4), (8, 2)] {
+            let scale = Scale { workers, threads };
+            assert_eq!(Plan::new(&outlined, scale, 1), Plan::new(&topology, scale, 1), "{}", path.display());
+        }
+        let needs =
+            |of: &Topology| -> Vec<_> { of.components().iter().map(|it| it.options.resources).collect() };
+        assert_eq!(needs(&outlined), needs(&topology));
+        assert_eq!(outlined.options().scheduling, topology.options().scheduling);
+        checked += 1;
+    }
+    assert!(checked >= 9, "only {checked} were outlined");
 }

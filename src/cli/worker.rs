@@ -3,10 +3,13 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 use crate::cluster::master::run_appointed;
+use crate::cluster::platform::PROCESS_PROTOCOL;
 use crate::cluster::{self, worker::WorkerError};
 
 /// Be a worker of a topology; started by `run --workers` or a supervisor, not by hand
@@ -15,6 +18,10 @@ pub(super) struct Args {
     /// The private directory of the worker; without it, the control channel is stdin
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
+
+    /// Only print which protocol of supervisors and processes this program speaks
+    #[arg(long, conflicts_with = "directory")]
+    protocol: bool,
 }
 
 /// Be the master of a topology; started by a supervisor, not by hand
@@ -26,6 +33,11 @@ pub(super) struct MasterArgs {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    if args.protocol {
+        let spoken = json!({ "protocol": PROCESS_PROTOCOL, "squall": env!("CARGO_PKG_VERSION") });
+        terminal::print_json(&spoken)?;
+        return Ok(CommandOutcome::Done);
+    }
     let start = &cluster::wired::start;
     let result = match &args.directory {
         None => cluster::worker::run(&context.registry, start),

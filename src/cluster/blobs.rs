@@ -19,16 +19,20 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW};
 
-use crate::cluster::topologies::BlobHash;
+use crate::cluster::blob_hash::BlobHash;
 use crate::files::{open_regular, publish, read_regular, with_remedy};
 
 /// Bytes of the largest blob.
 pub const BLOB_MAX: u64 = 64 << 20;
+
+/// Reads a blob, for supervisors. The text says why it could not.
+pub type ReadBlob = Arc<dyn Fn(&BlobHash) -> Result<Vec<u8>, String> + Send + Sync>;
 
 /// The file that is locked.
 const LOCK: &str = "LOCK";

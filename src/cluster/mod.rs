@@ -11,6 +11,7 @@
 //! ```
 //!
 //! * `control`: the messages between parent and worker. `source`: a document as it is sent to workers.
+//! * `program`: the program of a user's that the processes of a topology run. `platform`: which machine can run it.
 //! * `processes`: one child process, from its start to its exit.
 //! * `master`: the decisions of the parent. Its core is pure: events in, actions out.
 //! * `worker`: the main function of a worker process, around a `worker::WorkerRuntime`.
@@ -20,7 +21,7 @@
 //! * `observed`: what a master answers to whoever asks how its topology goes.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
-//! * `blobs`: the directory with what topologies are made of.
+//! * `blobs`: the directory with what topologies are made of, each piece called by its `blob_hash`.
 //! * `operations`: what an operator can do with them. `api`: the same over HTTP. `access`: who may do what.
 //! * `daemons`: nimbus and supervisors.
 //!
@@ -34,6 +35,7 @@
 pub mod access;
 #[doc(hidden)]
 pub mod api;
+mod blob_hash;
 #[doc(hidden)]
 pub mod blobs;
 pub(crate) mod control;
@@ -47,8 +49,12 @@ pub(crate) mod master;
 pub mod observed;
 #[doc(hidden)]
 pub mod operations;
+#[doc(hidden)]
+pub mod platform;
 pub(crate) mod processes;
 mod processor;
+#[doc(hidden)]
+pub mod program;
 pub mod schedule;
 pub(crate) mod signals;
 pub(crate) mod source;

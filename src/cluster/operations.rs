@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::access::{Caller, TopologyAccess};
 use crate::cluster::observed::Observed;
+use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{
     BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Wanted,
 };
@@ -88,6 +89,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When its hash is another one, or it cannot be written.
     fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError>;
+
+    /// Whether a blob is there. Then it counts as new, so it is kept for whoever submits it next.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn has_blob(&self, hash: &BlobHash) -> Result<bool, OperationError>;
 }
 
 /// A topology to run.
@@ -288,6 +295,8 @@ pub struct SupervisorInfo {
     pub used: u16,
     /// Its processor time and memory.
     pub resources: Resources,
+    /// Which programs it can run.
+    pub platform: Platform,
     /// When it was started, for people.
     pub started_at: String,
 }

@@ -11,6 +11,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::program::Program;
 use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
@@ -32,7 +33,7 @@ use crate::topology::{Topology, TopologyErrors};
 /// assert_eq!(again.component("n").unwrap().options.parallelism, 3);
 /// # Ok::<(), squall::topology::TopologyErrors>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TopologySource {
     /// The path by which the document was read, or the name of a topology that the registry builds.
     path: String,
@@ -45,6 +46,9 @@ pub struct TopologySource {
     /// The fingerprint of the topology. If a worker makes a topology with another fingerprint, loading
     /// fails.
     fingerprint: u64,
+    /// The program that has its components, if that is not squall's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    program: Option<Program>,
 }
 
 impl TopologySource {
@@ -78,6 +82,27 @@ impl TopologySource {
     ) -> Result<(TopologySource, Topology), TopologyErrors> {
         let overrides: Vec<String> = self.overrides.iter().chain(more).cloned().collect();
         TopologySource::record(self, &self.path, registry, &overrides)
+    }
+
+    /// The same, with the program that its processes run.
+    #[must_use]
+    pub fn with_program(self, program: Option<Program>) -> TopologySource {
+        TopologySource { program, ..self }
+    }
+
+    /// The program that its processes run. `None`: squall's own.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
+    /// The topology, for those that place it: from its outline, if its components are in another program.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn load_to_place(&self, registry: &Registry) -> Result<Topology, TopologyErrors> {
+        let Some(program) = &self.program else { return self.load(registry) };
+        program.file.check().map_err(|error| TopologyErrors::of(error.to_string()))?;
+        program.outline.to_topology()
     }
 
     /// Reads the topology again from the record, or builds it again.

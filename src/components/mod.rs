@@ -53,7 +53,7 @@ impl Registry {
     pub fn with_standard() -> Registry {
         let mut registry = Registry::new();
         register(&mut registry);
-        registry
+        registry.without_own()
     }
 }
 

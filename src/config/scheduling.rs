@@ -1,7 +1,10 @@
 //! `[topology.scheduling]`: how a cluster chooses the hosts of a topology.
 
+use serde::{Deserialize, Serialize};
+
 /// How the executors of a topology are spread over the hosts of a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum SchedulingStrategy {
     /// As many workers as `workers` has, each in a slot, dealt to the hosts in turn. Counts slots only, as Storm's
     /// even scheduler does.
@@ -43,7 +46,8 @@ impl SchedulingStrategy {
 /// };
 /// assert_eq!((options.priority, options.isolate), (29, None));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SchedulingOptions {
     /// `strategy`.
     pub strategy: SchedulingStrategy,

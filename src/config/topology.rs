@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::auto::AutoOr;
 use crate::config::event_time::EventTimeOptions;
 use crate::config::limits;
@@ -12,7 +14,8 @@ use crate::config::scheduling::SchedulingOptions;
 use crate::config::state::{BoltStateOptions, StateOptions};
 
 /// What happens when a tuple fails or is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Delivery {
     /// Nothing is tracked; lost tuples stay lost. The fastest.
     AtMostOnce,
@@ -63,7 +66,8 @@ impl fmt::Display for Delivery {
 
 /// Whether neighbours run fused, as one chain; see [`chains`](crate::topology::Topology::chains) for which
 /// may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ChainMode {
     /// Where that is faster.
     #[default]
@@ -230,7 +234,8 @@ impl Default for TopologyOptions {
 }
 
 /// `[topology.queue]`: how much may be on its way between tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QueueOptions {
     /// `batch`: tuples in a full batch.
     pub batch: u32,

@@ -10,6 +10,7 @@
 //! * [`builder`]: topologies in Rust. [`registry`]: component types by name, for documents.
 //! * [`graph`]: the validated topology that the runtime runs. [`plan`]: its executors and tasks;
 //!   `chains`: which of them run fused; `assignment`: which worker runs them; `given`: the same, chosen elsewhere; `order`: what comes before what.
+//! * [`TopologyOutline`]: what a topology is for whoever places it, without the code of its components.
 //! * [`effort`]: what it may cost to read one topology.
 //! * `diagnostic`: what is wrong, all of it at once, with places and suggestions.
 //!
@@ -29,6 +30,7 @@ mod given;
 pub mod graph;
 mod implicit;
 pub(crate) mod order;
+mod outline;
 pub mod plan;
 pub(crate) mod queue_shares;
 pub mod registry;
@@ -44,4 +46,5 @@ pub use chains::Scale;
 pub use diagnostic::{Diagnostic, TopologyErrors};
 pub use graph::Topology;
 pub use implicit::{DEAD_LETTER_FIELDS, SYSTEM_STREAM};
+pub use outline::TopologyOutline;
 pub use plan::Plan;

@@ -113,6 +113,7 @@ impl Registry {
             schema,
             build,
         };
+        self.has_own = true;
         self.components.insert(name.to_owned(), component);
         self.components.get_mut(name).expect("it was inserted a line above")
     }

@@ -13,6 +13,7 @@ use squall::cluster::operations::{
     ClusterInfo, MasterInfo, MoveInfo, NimbusInfo, OperationError, Operations, RebalanceRequest, Rebalanced,
     SavepointRequest, SubmitRequest, Submitted, SupervisorInfo, TopologyInfo, TopologyStatus, WorkerInfo,
 };
+use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
 use squall::config::Resources;
 use squall::topology::registry::Registry;
@@ -249,9 +250,18 @@ impl Operations for Fake {
                 slots: 4,
                 used: 2,
                 resources: Resources::new(4.0, 4 << 30),
+                platform: Platform {
+                    arch: "x86_64".to_owned(),
+                    glibc: Some(Glibc { major: 2, minor: 36 }),
+                    protocol: 1,
+                },
                 started_at: "2026-11-30T08:00:00Z".to_owned(),
             }],
         })
+    }
+
+    fn has_blob(&self, hash: &BlobHash) -> Result<bool, OperationError> {
+        Ok(self.begin()?.blobs.contains_key(hash))
     }
 
     fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError> {

@@ -16,6 +16,7 @@ use squall::cluster::coordination::{
     encode_record,
 };
 use squall::cluster::daemons::{Leader, LeaderOptions, MasterAccess, NimbusState, SupervisorRecord};
+use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{
     AssignmentRecord, ClusterKey, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes,
     TopologyPhase, Wanted,
@@ -65,7 +66,9 @@ impl World {
     fn begin_host(&mut self, id: &str) {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = (String::new(), "2026-11-30T08:00:00Z".to_owned());
-        let record = SupervisorRecord { id: id.to_owned(), rack, slots, resources, token, started_at };
+        let platform = Platform::of_this_machine();
+        let record =
+            SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at };
         let node = format!("/supervisors/{id}").parse().expect("a path");
         let client = self.service.client();
         client.hold(&node, &encode_record(&node, &record).expect("it is short")).expect("it is made");

@@ -19,6 +19,8 @@ fn a_topology_is_submitted_changed_and_removed() {
     let put = ask("PUT", &format!("/v1/blobs/{hash}"), "the source");
     assert_eq!((put.status, put.json()), (204, Value::Null));
     assert_eq!(fake.inside().blobs[&hash], b"the source");
+    let found = |hash: &BlobHash| ask("GET", &format!("/v1/blobs/{hash}"), "").json()["is_there"].clone();
+    assert_eq!((found(&hash), found(&BlobHash::of(b"another"))), (true.into(), false.into()));
 
     let planned = ask("POST", "/v1/topologies", &format!(r#"{{"source":"{hash}","dry_run":true}}"#));
     assert_eq!((planned.status, &planned.json()["id"]), (200, &Value::Null));
@@ -177,6 +179,7 @@ fn the_document_has_every_request_and_every_type() {
     requests.sort();
     let expected = [
         "delete /v1/topologies/{name}",
+        "get /v1/blobs/{hash}",
         "get /v1/cluster",
         "get /v1/healthz",
         "get /v1/openapi.json",
@@ -196,6 +199,7 @@ fn the_document_has_every_request_and_every_type() {
     types.sort_unstable();
     let expected = [
         "BeginFrom",
+        "BlobFound",
         "BlobHash",
         "CheckpointSummary",
         "ClusterInfo",
@@ -206,6 +210,7 @@ fn the_document_has_every_request_and_every_type() {
         "ErrorBody",
         "ErrorCode",
         "ErrorInfo",
+        "Glibc",
         "Health",
         "LatencySummary",
         "MasterInfo",
@@ -213,6 +218,7 @@ fn the_document_has_every_request_and_every_type() {
         "NimbusInfo",
         "Observed",
         "Outcome",
+        "Platform",
         "ProcessSummary",
         "RebalanceRequest",
         "Rebalanced",

@@ -108,6 +108,7 @@ fn ask_as(server: &ApiServer, number: usize, method: &str, path: &str, body: &st
 /// Which right each request needs. What is not here is not allowed to be in the table of the API.
 const NEEDED: &[(&str, &str, Right)] = &[
     ("delete", "/v1/topologies/{name}", Right::Operate),
+    ("get", "/v1/blobs/{hash}", Right::Submit),
     ("get", "/v1/cluster", Right::BeUser),
     ("get", "/v1/healthz", Right::Nothing),
     ("get", "/v1/openapi.json", Right::Nothing),

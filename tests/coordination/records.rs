@@ -10,6 +10,7 @@ use squall::cluster::coordination::{
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
 };
 use squall::cluster::daemons::SupervisorRecord;
+use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, MasterRecord, Outcome, SavepointAnswer,
     SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId, TopologyPhase, Wanted,
@@ -49,6 +50,11 @@ fn records_of_version_1_are_read_and_written() {
             rack: host.rack,
             slots: host.slots,
             resources: host.resources,
+            platform: Platform {
+                arch: "x86_64".to_owned(),
+                glibc: Some(Glibc { major: 2, minor: 36 }),
+                protocol: 1,
+            },
             token: "5f0c2a6b9d3e1874".to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
         },

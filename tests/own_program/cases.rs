@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::in_a_cluster;
+
 /// All cases by name.
 pub const ALL: &[(&str, fn())] = &[
     ("a_registered_topology_runs_in_worker_processes", a_registered_topology_runs_in_worker_processes),
@@ -38,6 +40,10 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_custom_grouping_has_its_settings_in_workers", a_custom_grouping_has_its_settings_in_workers),
     ("storm_twenty_four_tuples_cross_workers", storm_twenty_four_tuples_cross_workers),
     ("storm_tuples_of_a_key_cross_workers_in_order", storm_tuples_of_a_key_cross_workers_in_order),
+    (
+        "a_cluster_that_does_not_have_the_program_runs_it",
+        in_a_cluster::a_cluster_that_does_not_have_the_program_runs_it,
+    ),
 ];
 
 /// What a run of the program came to.

@@ -7,9 +7,10 @@
 //!
 //! * `program`: what it registers.
 //! * `storm`: topologies of Storm's own tests for several workers.
-//! * `cases`: what is expected of it.
+//! * `cases`: what is expected of it. `in_a_cluster`: the same where the cluster does not have the program.
 
 mod cases;
+mod in_a_cluster;
 #[path = "../kit/in_order.rs"]
 mod in_order;
 mod program;
@@ -20,7 +21,8 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// What the program is started with to be itself, and not the test.
-const COMMANDS: &[&str] = &["run", "validate", "graph", "components", "schema", "worker", "ps", "state"];
+const COMMANDS: &[&str] =
+    &["run", "validate", "graph", "components", "schema", "worker", "master", "ps", "state", "submit"];
 
 fn main() -> ExitCode {
     let first = env::args().nth(1).unwrap_or_default();

@@ -1,5 +1,7 @@
 //! `squall supervisor`.
 
+use std::sync::Arc;
+
 use rand::Rng as _;
 use slog::info;
 
@@ -11,6 +13,7 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
 };
+use crate::cluster::platform::Platform;
 use crate::cluster::processes::Executable;
 
 const EXAMPLES: &str = "\
@@ -54,6 +57,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         rack: options.host.rack.clone(),
         slots: options.host.slots,
         resources: options.host.resources,
+        platform: Platform::of_this_machine(),
         token: format!("{:016x}", beginning.rng.next_u64()),
         started_at: beginning.started_at(),
     };
@@ -62,7 +66,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         directory,
         executable: Executable::This,
         key,
-        read_blob: Box::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
+        read_blob: Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
         log_max: options.log_max,
         log_keep: options.log_keep as usize,
         logger: logger.clone(),

@@ -32,6 +32,7 @@ use crate::cluster::daemons::{
     Nimbus, Supervisor, SupervisorRecord, host, make_directory,
 };
 use crate::cluster::operations::Operations;
+use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
 use crate::config::EngineOptions;
 use crate::logging::{Levels, LogFormat};
@@ -247,7 +248,7 @@ impl DevCluster {
             directory,
             executable: Executable::This,
             key: key.clone(),
-            read_blob: Box::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
+            read_blob: Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
             log_max: engine.supervisor.log_max,
             log_keep: engine.supervisor.log_keep as usize,
             logger: logger.clone(),
@@ -265,6 +266,7 @@ impl DevCluster {
             rack: engine.supervisor.host.rack.clone(),
             slots: options.slots,
             resources: engine.supervisor.host.resources,
+            platform: Platform::of_this_machine(),
             token: format!("{:016x}", rng.next_u64()),
             started_at: Timestamp(clock.wall_nanos()).to_string(),
         };

@@ -9,7 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   squall activate words
 
-Exit codes: 0 its spouts emit; 1 they do not within --timeout, or it is ending; 2 the command
+Exit codes: 0 its spouts emit, or have emitted all; 1 they do not within --timeout, or it is ending; 2 the command
 line is wrong; 3 there is no such topology; 4 no nimbus answers, or none leads.";
 
 /// Have the spouts of a topology of the cluster emit

@@ -12,7 +12,7 @@ use ureq::{Agent, Body, Error, Timeout};
 use crate::cli::error::CommandError;
 use crate::cli::topologies::endpoint::Endpoint;
 use crate::cluster::access::Token;
-use crate::cluster::api::{ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
+use crate::cluster::api::{BlobFound, ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
 use crate::cluster::operations::{
     ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
     TopologyStatus,
@@ -162,6 +162,12 @@ impl NimbusClient {
     pub(super) fn remove(&mut self, name: &str) -> Result<(), ClientError> {
         let path = path_of(name)?;
         self.ask(&Asked { method: "DELETE", path, body: None, again: false }).map(|_| ())
+    }
+
+    /// Whether a blob is there.
+    pub(super) fn has_blob(&mut self, hash: &BlobHash) -> Result<bool, ClientError> {
+        let found: BlobFound = self.get(format!("/v1/blobs/{hash}"))?;
+        Ok(found.is_there)
     }
 
     /// Keeps a blob there.

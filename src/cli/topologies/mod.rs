@@ -3,7 +3,8 @@
 //! `savepoint`, as far as they concern a cluster.
 //!
 //! * `reach`, `endpoint`: how a nimbus is reached. `client`: what it is asked, and what its answers are. `waiting`: how a command waits until what it has asked
-//!   for is true. `shown`: topologies as people see them. `counters`: what they count.
+//!   for is true. `shown`: topologies as people see them. `counters`: what they count. `program`: the program that runs
+//!   them.
 //!
 //! 1. A command follows the leader: a nimbus that stands by names it. Nothing that may have been done is asked twice.
 //! 2. What was asked for is a wish. A command waits until the topology is as wished, and shows each change on stderr.
@@ -17,6 +18,7 @@ pub(super) mod endpoint;
 pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;
+mod program;
 pub(super) mod reach;
 pub(super) mod rebalance;
 pub(super) mod remove;

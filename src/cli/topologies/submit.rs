@@ -7,6 +7,7 @@ use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load::Overrides;
 use crate::cli::terminal::{self, Stream};
+use crate::cli::topologies::program::ProgramFlag;
 use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, worker_table};
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
@@ -32,6 +33,8 @@ hosts of the workers.
 Checkpoints and savepoints are on the hosts: DIR is a directory there. If a topology of this name
 has left checkpoints and not come to its end, the new one fails, unless --resume or
 --discard-checkpoints says what becomes of them.
+
+A program that registers components of its own is sent to the cluster with the topology, and runs it.
 
 If there is no room, it stays submitted and starts when there is.
 
@@ -77,6 +80,9 @@ pub(in crate::cli) struct Args {
     dry_run: bool,
 
     #[command(flatten)]
+    program: ProgramFlag,
+
+    #[command(flatten)]
     checkpoints: CheckpointFlags,
 
     #[command(flatten)]
@@ -113,8 +119,9 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
     }
     topology.warnings().iter().for_each(|text| terminal::write_message(&format!("warning: {text}")));
     let begin = begin_in_cluster(&args.checkpoints, &topology)?;
-    let blob = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
     let mut client = args.nimbus.client()?;
+    let source = args.program.attach(source, &topology, context, &mut client)?;
+    let blob = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
     let source = client.put_blob(&blob)?;
     let submitted = client.submit(&SubmitRequest {
         source,

@@ -79,8 +79,8 @@ impl Goal {
             Goal::Ended => true,
             Goal::Drained => is_good,
             // A short input may be processed before anybody looks.
-            Goal::Up | Goal::Generation(_) => is_good && !info.wanted.is_end(),
-            Goal::Active | Goal::Inactive => false,
+            Goal::Up | Goal::Generation(_) | Goal::Active => is_good && !info.wanted.is_end(),
+            Goal::Inactive => false,
             // What came of it is looked at afterwards.
             Goal::Savepoint { .. } => true,
         }

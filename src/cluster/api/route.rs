@@ -26,6 +26,13 @@ pub struct WantedRequest {
     pub wanted: Wanted,
 }
 
+/// Whether there is a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobFound {
+    /// Whether it is there.
+    pub is_there: bool,
+}
+
 /// The server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {

@@ -20,7 +20,7 @@ use crate::cluster::api::calls::Calls;
 use crate::cluster::api::gate::{AskedBy, Gate, Needed, check_name};
 use crate::cluster::api::guard::OwnNames;
 use crate::cluster::api::open_api::document;
-use crate::cluster::api::route::{Content, Health, Route, TopologyList, WantedRequest, schema};
+use crate::cluster::api::route::{BlobFound, Content, Health, Route, TopologyList, WantedRequest, schema};
 use crate::cluster::operations::{
     ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
     TopologyStatus,
@@ -39,6 +39,16 @@ const ROUTES: &[Route] = &[
         body: Some(Content::Bytes),
         answers: &[(204, "It is there.", None)],
         handler: || put(put_blob),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/blobs/{hash}",
+        id: "hasBlob",
+        summary: "Whether a blob is there. Then it is kept for an hour at least, so it need not be put.",
+        needs: Right::Submit,
+        body: None,
+        answers: &[(200, "It is known.", Some(schema::<BlobFound>))],
+        handler: || get(has_blob),
     },
     Route {
         method: "POST",
@@ -235,10 +245,19 @@ fn check(request: &Request, own: &OwnNames) -> Result<(), ApiError> {
 type Calling = State<Arc<Calls>>;
 type Named = Result<Path<String>, PathRejection>;
 
+async fn has_blob(State(calls): Calling, hash: Named) -> Result<Response, ApiError> {
+    let hash = blob_hash(hash)?;
+    let is_there = calls.call(move |operations| operations.has_blob(&hash)).await?;
+    Ok(json(StatusCode::OK, &BlobFound { is_there }))
+}
+
+fn blob_hash(hash: Named) -> Result<BlobHash, ApiError> {
+    let hash = part(hash)?.parse();
+    hash.map_err(|error: BlobHashError| ApiError::new(ErrorCode::Invalid, error.to_string()))
+}
+
 async fn put_blob(State(calls): Calling, hash: Named, body: Body) -> Result<Response, ApiError> {
-    let hash: BlobHash = part(hash)?
-        .parse()
-        .map_err(|error: BlobHashError| ApiError::new(ErrorCode::Invalid, error.to_string()))?;
+    let hash = blob_hash(hash)?;
     let _permit = calls.blobs.acquire().await.expect("the semaphore is never closed");
     let bytes = body::read(body, calls.limits.blob_bytes_max, calls.limits.body_time).await?;
     calls.call(move |operations| operations.put_blob(&hash, &bytes)).await?;

@@ -20,6 +20,5 @@ pub(crate) mod supervisor;
 pub use nimbus::{Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};
 pub use supervisor::{
-    AtTheEnd, Children, ChildrenOptions, HostSettings, ReadBlob, Supervisor, SupervisorRecord,
-    SupervisorState, host,
+    AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, SupervisorState, host,
 };

@@ -168,6 +168,8 @@ impl Begun {
         let source: TopologySource =
             serde_json::from_slice(&bytes).map_err(|error| Unfit::Topology(shown(error)))?;
         let mut topology = source.load(registry).map_err(|errors| Unfit::Topology(errors.render(false)))?;
+        // Workers are processes of the same program.
+        let source = source.with_program(None);
         topology.options.resolve_threads();
         let placement = order.assignment.placement.as_ref().ok_or_else(|| unfit("it is placed nowhere"))?;
         let assignment = placement.assignment.clone();

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::blob_hash::BlobHash;
 use crate::cluster::coordination::Record;
 use crate::cluster::schedule::Placement;
 use crate::cluster::topologies::id::TopologyId;
-use crate::cluster::topologies::spec::BlobHash;
 use crate::ids::WorkerId;
 
 /// Where the workers of a topology run, and its master.

@@ -36,6 +36,7 @@ mod savepoint;
 mod spec;
 mod state;
 
+pub use crate::cluster::blob_hash::{BlobHash, BlobHashError};
 pub use crate::cluster::control::LogSpec;
 pub use assignment::AssignmentRecord;
 pub use begin::{BeginError, BeginFrom, TopologyBegin, absolute};
@@ -48,9 +49,10 @@ pub use nodes::{TopologyNodes, topologies_node};
 pub use occupancy::{LOCK_FILE, Occupancy, OccupancyError, Occupant, occupant_of};
 pub use orders::{
     ALIVE_FILE, LOG_FILE, MasterOrder, MasterPlace, MasterReport, ORDER_FILE, OUTPUT_FILE, OrderError,
-    REPORT_FILE, SECRET_FILE, SOURCE_FILE, WorkerOrder, read_order, read_secret, write_order, write_secret,
+    PROGRAM_FILE, ProgramOrder, REPORT_FILE, SECRET_FILE, SOURCE_FILE, WorkerOrder, read_order, read_secret,
+    write_order, write_secret,
 };
 pub use process_log::start_process_log;
 pub use savepoint::{SavepointAnswer, SavepointWish, TakenSavepoint};
-pub use spec::{BlobHash, BlobHashError, SpecRecord, Wanted};
+pub use spec::{SpecRecord, Wanted};
 pub use state::{Outcome, StateRecord, TopologyPhase};

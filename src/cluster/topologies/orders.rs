@@ -4,9 +4,10 @@
 //!   <supervisor.directory>/topologies/<id>/master/       <supervisor.directory>/topologies/<id>/worker-3/
 //!     order.json    supervisor ─▶ master                   order.json   supervisor ─▶ worker
 //!     source.json   what the topology is read from         secret       of the topology
-//!     secret        of the topology                        alive        touched with each heartbeat
-//!     report.json   master ─▶ supervisor                   worker.log   what squall logs
-//!     lock, alive, worker.log, output                      lock         held by the process, see `occupancy`
+//!     secret        of the topology                        program.json which program it runs
+//!     report.json   master ─▶ supervisor                   alive        touched with each heartbeat
+//!     program.json, lock, alive, worker.log, output        worker.log   what squall logs
+//!                                                          lock         held by the process, see `occupancy`
 //!                                                          output       stdout and stderr
 //! ```
 //!
@@ -24,7 +25,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::record::{self, Flaw};
+use crate::cluster::blob_hash::BlobHash;
 use crate::cluster::control::LogSpec;
+use crate::cluster::program::ProgramFile;
 use crate::cluster::topologies::assignment::AssignmentRecord;
 use crate::cluster::topologies::id::TopologyId;
 use crate::cluster::topologies::savepoint::SavepointAnswer;
@@ -42,6 +45,8 @@ pub const ORDER_FILE: &str = "order.json";
 pub const REPORT_FILE: &str = "report.json";
 /// The file with the [`TopologySource`](crate::cluster::TopologySource) of the topology, for its master.
 pub const SOURCE_FILE: &str = "source.json";
+/// The file with the [`ProgramOrder`] of a process, for supervisors.
+pub const PROGRAM_FILE: &str = "program.json";
 /// The file with the secret of the topology.
 pub const SECRET_FILE: &str = "secret";
 /// The file whose time of modification shows when its process last gave a sign of life.
@@ -99,6 +104,16 @@ pub struct MasterPlace {
     pub epoch: u64,
     /// Where it listens.
     pub address: SocketAddr,
+}
+
+/// Which program a process runs. It stands there so that a supervisor can start the process again while the blobs are
+/// away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramOrder {
+    /// The blob with the source of the topology, which names the program.
+    pub source: BlobHash,
+    /// The program. `None`: that of the supervisor.
+    pub file: Option<ProgramFile>,
 }
 
 /// What a master has to say. Its supervisor publishes it as [`MasterRecord`](super::MasterRecord) and [`StateRecord`].

@@ -57,6 +57,31 @@ pub struct Registry {
     pub(super) topologies: BTreeMap<String, NamedTopology>,
     pub(super) process: ProcessParts,
     pub(super) metrics: Option<MetricsReporting>,
+    /// Whether something was registered that squall's own program does not have.
+    pub(super) has_own: bool,
+}
+
+impl Registry {
+    /// Whether something was registered that squall's own program does not have: a component, a grouping, a hook, a
+    /// resource, a topology. A topology of such a program runs in a cluster with that program.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// let mut registry = Registry::with_standard();
+    /// assert!(!registry.has_own());
+    /// registry.resource("model", |_| Ok::<_, TaskError>(7_u32));
+    /// assert!(registry.has_own());
+    /// ```
+    pub fn has_own(&self) -> bool {
+        self.has_own
+    }
+
+    /// Takes what is there as that of squall's own program.
+    pub(crate) fn without_own(self) -> Registry {
+        Registry { has_own: false, ..self }
+    }
 }
 
 pub(super) type BuildGroupingFn =

@@ -92,6 +92,7 @@ impl Registry {
             Ok(factory)
         });
         let grouping = GroupingType { name: name.to_owned(), schema: C::json_schema, build: build_grouping };
+        self.has_own = true;
         self.groupings.insert(name.to_owned(), grouping);
     }
 
@@ -134,6 +135,7 @@ impl Registry {
         H: TaskHook + 'static,
         F: Fn() -> H + Send + Sync + 'static,
     {
+        self.has_own = true;
         self.hooks.insert(name.to_owned(), NamedHook(Arc::new(move || Box::new(build()))));
     }
 
@@ -177,6 +179,7 @@ impl Registry {
         E: Into<TaskError>,
         F: Fn(&WorkerContext) -> Result<T, E> + Send + Sync + 'static,
     {
+        self.has_own = true;
         self.process.resource(key, build);
     }
 
@@ -187,6 +190,7 @@ impl Registry {
         H: WorkerHook + 'static,
         F: Fn() -> H + Send + Sync + 'static,
     {
+        self.has_own = true;
         self.process.worker_hook(build);
     }
 
@@ -229,6 +233,7 @@ impl Registry {
         F: Fn() -> Result<Topology, E> + Send + Sync + 'static,
     {
         let build: TopologyFn = Arc::new(move || build().map_err(Into::into));
+        self.has_own = true;
         self.topologies.insert(name.to_owned(), NamedTopology(build));
     }
 
@@ -258,6 +263,7 @@ impl Registry {
     /// Registers what receives the counters of a topology that the command line runs, and how often;
     /// replaces the one registered before.
     pub fn metrics_reporter(&mut self, interval: Duration, reporter: impl MetricsReporter + 'static) {
+        self.has_own = true;
         self.metrics = Some(MetricsReporting::new(interval, reporter));
     }
 

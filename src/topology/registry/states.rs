@@ -40,6 +40,7 @@ impl Registry {
             schema: C::json_schema,
             build: build_state,
         };
+        self.has_own = true;
         self.states.insert(name.to_owned(), state);
         self.states.get_mut(name).expect("it was inserted a line above")
     }

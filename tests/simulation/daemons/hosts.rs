@@ -13,7 +13,8 @@ use squall::clock::Time;
 use squall::cluster::coordination::{Coordination as _, MemoryClient, Notice, Notify, Version};
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{HostSettings, Supervisor, SupervisorRecord, SupervisorState};
-use squall::cluster::topologies::{MasterRecord, MasterReport, topologies_node};
+use squall::cluster::platform::Platform;
+use squall::cluster::topologies::{BlobHash, MasterRecord, MasterReport, topologies_node};
 use squall::config::{HostOptions, NetOptions};
 use squall::testing::cores::{
     Action, ChildExit, ChildId, FoundChild, HostEvent, HostNote, LocalRecord, LogSpec, Order, Preparation,
@@ -36,6 +37,8 @@ pub struct Directory {
     pub occupant: Option<Pid>,
     pub order: Option<Order>,
     pub run: String,
+    /// The source whose program is known.
+    pub source: Option<BlobHash>,
     pub report: Option<MasterReport>,
     pub alive: Option<i64>,
 }
@@ -85,6 +88,7 @@ impl World {
             rack: offered.rack,
             slots: offered.slots,
             resources: offered.resources,
+            platform: Platform::of_this_machine(),
             token: format!("{:016x}", self.starts),
             started_at: String::new(),
         };
@@ -419,12 +423,17 @@ impl World {
             if host.is_full {
                 return Err("the disk is full".to_owned());
             }
-            if let Some(hash) = &preparation.source {
-                self.blobs.get(hash).map_err(|error| error.to_string())?;
+            // A worker reads its source only to learn which program it runs, and remembers that.
+            let is_master = matches!(preparation.order, Order::Master(_));
+            let is_known =
+                host.directories.get(child).is_some_and(|it| it.source.as_ref() == Some(&preparation.source));
+            if is_master || !is_known {
+                self.blobs.get(&preparation.source).map_err(|error| error.to_string())?;
             }
             let new = || Directory { instance, ..Directory::default() };
             let directory = host.directories.entry(child.clone()).or_insert_with(new);
             directory.run.clone_from(&preparation.run);
+            directory.source = Some(preparation.source.clone());
             directory.order = Some(preparation.order.clone());
         }
         let Some(directory) = host.directories.get_mut(child) else {

@@ -87,6 +87,7 @@ pub(super) fn cluster_of(fence: &Fence<'_>) -> Result<ClusterInfo, LeadError> {
         rack: record.rack,
         slots: record.slots,
         resources: record.resources,
+        platform: record.platform,
         started_at: record.started_at,
     };
     Ok(ClusterInfo {

@@ -99,6 +99,7 @@ fn unseen(id: &SmolStr, used: &[Slot]) -> Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::platform::Platform;
     use crate::config::HostOptions;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,7 +111,8 @@ mod tests {
     fn supervisor(id: &str) -> SupervisorRecord {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = (String::new(), String::new());
-        SupervisorRecord { id: id.to_owned(), rack, slots, resources, token, started_at }
+        let platform = Platform::of_this_machine();
+        SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at }
     }
 
     fn slot(host: &str, number: u16) -> Slot {

@@ -217,10 +217,13 @@ impl Leader {
         let referred: BTreeSet<BlobHash> = specs.chain(assigned).cloned().collect();
         work.sources.retain(&referred);
         let now = self.clock.now();
-        // A topology whose spec could not be read may have any blob.
-        if now >= work.next_sweep && found.topologies.len() == found.catalog.record.topologies.len() {
+        // A topology whose spec could not be read may have any blob, and one whose source cannot be read any program.
+        if now >= work.next_sweep
+            && found.topologies.len() == found.catalog.record.topologies.len()
+            && let Ok(parts) = work.sources.parts_of(&referred)
+        {
             work.next_sweep = now.after(SWEEP_PERIOD);
-            let removed = remove_blobs(fence, &work.sources.blobs, &referred)?;
+            let removed = remove_blobs(fence, &work.sources.blobs, &parts)?;
             if removed > 0 {
                 info!(self.logger, "blobs that nothing refers to were removed"; "count" => removed);
             }

@@ -105,6 +105,18 @@ impl Operations for Leader {
         }
         self.blobs.put(hash, bytes).map_err(|error| self.refused_blob(&error))
     }
+
+    fn has_blob(&self, hash: &BlobHash) -> Result<bool, OperationError> {
+        if self.fence().is_none() {
+            return Err(self.not_leader());
+        }
+        match self.blobs.keep(hash) {
+            Ok(_) => Ok(true),
+            // It can be put again.
+            Err(BlobError::Missing { .. } | BlobError::Damaged { .. }) => Ok(false),
+            Err(error) => Err(self.refused_blob(&error)),
+        }
+    }
 }
 
 impl Leader {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::blobs::{BlobError, BlobStore};
+use crate::cluster::program::ProgramSum;
 use crate::cluster::source::TopologySource;
 use crate::cluster::topologies::BlobHash;
 use crate::text::shown;
@@ -44,6 +45,31 @@ impl Sources {
         self.read[hash].clone().map_err(SourceError::Invalid)
     }
 
+    /// The topology of a blob that is to run: with the program that it names, if there is one. All its blobs count as new.
+    pub fn take(&mut self, hash: &BlobHash) -> Result<Arc<Topology>, SourceError> {
+        let bytes = self.blobs.keep(hash)?;
+        let topology = self.load(hash)?;
+        let source = parse(&bytes).map_err(SourceError::Invalid)?;
+        if let Some(program) = source.program() {
+            let mut sum = ProgramSum::default();
+            for piece in program.file.pieces() {
+                sum.add(&self.blobs.keep(piece)?);
+            }
+            sum.check(&program.file).map_err(|error| SourceError::Invalid(error.to_string()))?;
+        }
+        Ok(topology)
+    }
+
+    /// All blobs that the topologies of these blobs consist of.
+    pub fn parts_of(&self, sources: &BTreeSet<BlobHash>) -> Result<BTreeSet<BlobHash>, SourceError> {
+        let mut parts = sources.clone();
+        for hash in sources {
+            let source = parse(&self.blobs.get(hash)?).map_err(SourceError::Invalid)?;
+            parts.extend(source.program().iter().flat_map(|program| program.file.pieces()).cloned());
+        }
+        Ok(parts)
+    }
+
     /// The topology of a blob with more overrides, and its source.
     pub fn with_overrides(
         &self,
@@ -52,6 +78,13 @@ impl Sources {
     ) -> Result<(Vec<u8>, Topology), SourceError> {
         let bytes = self.blobs.get(hash)?;
         let source = parse(&bytes).map_err(SourceError::Invalid)?;
+        if let Some(program) = source.program() {
+            return Err(SourceError::Invalid(format!(
+                "its components are in the program `{0}`, which nimbus does not run, so it cannot find out what the \
+                 values change: use `{0} upgrade` with the same document and `--set`",
+                program.file.name()
+            )));
+        }
         let changed = source.with_overrides(&self.registry, more);
         let (source, topology) = changed.map_err(|errors| SourceError::Invalid(errors.render(false)))?;
         let bytes = serde_json::to_vec(&source).expect("a source has text keys only, so it is JSON");
@@ -66,7 +99,7 @@ impl Sources {
 
 fn read(bytes: &[u8], registry: &Registry) -> Result<Arc<Topology>, String> {
     let source = parse(bytes)?;
-    source.load(registry).map(Arc::new).map_err(|errors| errors.render(false))
+    source.load_to_place(registry).map(Arc::new).map_err(|errors| errors.render(false))
 }
 
 fn parse(bytes: &[u8]) -> Result<TopologySource, String> {

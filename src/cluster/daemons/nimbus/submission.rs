@@ -41,8 +41,7 @@ pub(super) fn submit(
     check_owner(owner)?;
     check_access(&request.access)?;
     leader.work_on(|work, fence| {
-        work.sources.blobs.keep(&request.source).map_err(|error| leader.refused_blob(&error))?;
-        let topology = work.sources.load(&request.source).map_err(|error| match error {
+        let topology = work.sources.take(&request.source).map_err(|error| match error {
             SourceError::Blob(error) => leader.refused_blob(&error),
             SourceError::Invalid(why) => OperationError::Invalid(why),
         })?;

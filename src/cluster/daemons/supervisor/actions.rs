@@ -24,8 +24,8 @@ pub struct Preparation {
     pub order: Order,
     /// The run, from which the secret follows.
     pub run: String,
-    /// What the topology is read from, for a master.
-    pub source: Option<BlobHash>,
+    /// What the topology is read from. It names the program, too.
+    pub source: BlobHash,
 }
 
 /// What a private directory has.

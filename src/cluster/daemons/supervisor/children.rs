@@ -6,6 +6,7 @@
 //!     lock                         held by the supervisor: a directory has one at a time
 //!     children.json                the local record
 //!     topologies/<id>/<role>/      private directories: see `topologies::orders`
+//!     programs/<hash>/<name>       programs of users: see `programs`
 //! ```
 //!
 //! 1. Each process is in a process group of its own, so a signal of a terminal to the group of the supervisor does not
@@ -18,36 +19,42 @@
 //! 4. A directory is taken before it is removed, so no process begins in it meanwhile.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use slog::{Logger, error, info, warn};
 
 use crate::clock::Time;
+use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::supervisor::actions::{
     Action, Event, Exit, FoundChild, Importance, Order, Preparation,
 };
 use crate::cluster::daemons::supervisor::child::{ChildId, Role};
 use crate::cluster::daemons::supervisor::core::SupervisorCore;
 use crate::cluster::daemons::supervisor::local_record::LocalRecord;
+use crate::cluster::daemons::supervisor::private_directory::{
+    make_directory, prepare, program_of, programs_in, write_child_order,
+};
+use crate::cluster::daemons::supervisor::programs::{Fetched, Programs};
 use crate::cluster::daemons::supervisor::readings::Write;
 use crate::cluster::daemons::supervisor::settings::HostSettings;
 use crate::cluster::daemons::supervisor::strangers::log_strangers;
+use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::processes::{Executable, program};
 use crate::cluster::processor::is_starved;
 use crate::cluster::topologies::{
     ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
-    SOURCE_FILE, occupant_of, read_order, write_order, write_secret,
+    occupant_of, read_order,
 };
-use crate::files::publish;
 use crate::logging::rotate_by_copy;
 
 /// The directory of private directories.
@@ -59,18 +66,15 @@ const LOOK_MAX: Duration = Duration::from_millis(250);
 /// The same for the sizes of their outputs.
 const LOOK_AT_OUTPUTS: Duration = Duration::from_secs(5);
 
-/// Reads what a topology is made of.
-pub type ReadBlob = Box<dyn Fn(&BlobHash) -> Result<Vec<u8>, String> + Send>;
-
 /// What the processes of a supervisor are started with.
 pub struct ChildrenOptions {
     /// The directory of the supervisor, which is there.
     pub directory: PathBuf,
-    /// The program that they run.
+    /// The program that they run, if their topology has none of its own.
     pub executable: Executable,
     /// From which the secrets of topologies follow.
     pub key: ClusterKey,
-    /// Reads what a topology is made of.
+    /// Reads what topologies are made of.
     pub read_blob: ReadBlob,
     /// `[supervisor] log_max`.
     pub log_max: u64,
@@ -86,6 +90,10 @@ pub struct Children {
     core: SupervisorCore,
     topologies: PathBuf,
     processes: BTreeMap<ChildId, Process>,
+    programs: Programs,
+    /// Those that are started when their program is there.
+    waiting: Vec<(ChildId, BlobHash)>,
+    programs_wake: Arc<Wake>,
     look_period: Duration,
     looked_at: Option<Time>,
     outputs_looked_at: Time,
@@ -98,26 +106,6 @@ struct Process {
     pidfd: OwnedFd,
     /// `None`: another process is its parent.
     child: Option<Child>,
-}
-
-/// Wakes a thread that waits in [`Children::wait`].
-#[derive(Debug)]
-pub struct Wake(OwnedFd);
-
-impl Wake {
-    /// One that has not been used.
-    ///
-    /// # Errors
-    /// When the system gives no descriptor.
-    pub fn new() -> io::Result<Wake> {
-        Ok(Wake(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    /// Wakes.
-    pub fn wake(&self) {
-        // If the counter is full, the eventfd is readable already.
-        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
-    }
 }
 
 impl Children {
@@ -143,12 +131,17 @@ impl Children {
         log_strangers(&topologies, &record, &options.logger)?;
         let look_period = (settings.worker.heartbeat / 2).min(LOOK_MAX);
         let core = SupervisorCore::new(settings, record, now);
-        let processes = BTreeMap::new();
+        let programs_wake = Arc::new(Wake::new()?);
+        let read_blob = Arc::clone(&options.read_blob);
+        let programs = Programs::new(&options.directory, read_blob, Arc::clone(&programs_wake));
         Ok(Children {
             options,
             core,
             topologies,
-            processes,
+            processes: BTreeMap::new(),
+            programs,
+            waiting: Vec::new(),
+            programs_wake,
             look_period,
             looked_at: None,
             outputs_looked_at: now,
@@ -164,6 +157,7 @@ impl Children {
     /// Looks at the children, and does what is to be done. Returns what is to be written to the coordination service.
     pub fn step(&mut self, now: Time) -> Vec<Write> {
         self.reap(now);
+        self.start_waiting(now);
         if self.looked_at.is_none_or(|at| now.since(at) >= self.look_period) {
             self.looked_at = Some(now);
             self.look(now);
@@ -191,11 +185,12 @@ impl Children {
         let due = self.core.next_due(now).map_or(self.look_period, |at| at.since(now));
         let limit =
             Timespec::try_from(due.min(self.look_period)).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
-        let mut fds = vec![PollFd::new(&wake.0, PollFlags::IN)];
+        let wakes = [wake, &*self.programs_wake];
+        let mut fds: Vec<PollFd<'_>> = wakes.iter().map(|wake| PollFd::new(wake, PollFlags::IN)).collect();
         fds.extend(self.processes.values().map(|process| PollFd::new(&process.pidfd, PollFlags::IN)));
         // An interruption is one more reason to look.
         let _ = poll(&mut fds, Some(&limit));
-        let _ = rustix::io::read(&wake.0, &mut [0; 8]);
+        wakes.iter().for_each(|wake| wake.clear());
     }
 
     /// Kills all processes, and waits until they are gone. Their directories stay.
@@ -285,7 +280,7 @@ impl Children {
                 Some(Event::Found(id, found))
             }
             Action::Start(id, preparation) => {
-                let started = self.start(&id, preparation.as_deref());
+                let started = self.prepare_and_start(&id, preparation.as_deref()).transpose()?;
                 Some(Event::Started(id, started))
             }
             Action::Order(id, order) => {
@@ -344,14 +339,53 @@ impl Children {
         Ok(FoundChild { is_running, order, report, alive: modified(&directory.join(ALIVE_FILE)) })
     }
 
-    fn start(&mut self, id: &ChildId, preparation: Option<&Preparation>) -> Result<(), String> {
+    /// Starts a process; `None`: later, when its program is there.
+    fn prepare_and_start(
+        &mut self,
+        id: &ChildId,
+        preparation: Option<&Preparation>,
+    ) -> Result<Option<()>, String> {
         let directory = self.directory(id);
         if occupant_of(&directory).map_err(|error| error.to_string())?.is_some() {
             return Err("another process has its directory".to_owned());
         }
         if let Some(preparation) = preparation {
-            self.prepare(id, &directory, preparation)?;
+            let secret = self.options.key.secret_of(&id.topology, &preparation.run);
+            prepare(&directory, preparation, &secret, &self.options.read_blob)?;
         }
+        let Some(file) = program_of(&directory)? else {
+            return self.start(id, &self.options.executable.clone()).map(Some);
+        };
+        match self.programs.find(&file)? {
+            Some(path) => self.start(id, &own_program(path)).map(Some),
+            None => {
+                self.waiting.push((id.clone(), file.hash().clone()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Starts the processes whose programs have come.
+    fn start_waiting(&mut self, now: Time) {
+        for Fetched { hash, result } in self.programs.finished() {
+            let (come, others) =
+                std::mem::take(&mut self.waiting).into_iter().partition(|(_, of)| *of == hash);
+            self.waiting = others;
+            let come: Vec<(ChildId, BlobHash)> = come;
+            for (id, _) in come {
+                let started = match &result {
+                    Ok(()) => self.prepare_and_start(&id, None).transpose(),
+                    Err(why) => Some(Err(why.clone())),
+                };
+                if let Some(started) = started {
+                    self.core.handle(Event::Started(id, started), now);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, id: &ChildId, executable: &Executable) -> Result<(), String> {
+        let directory = self.directory(id);
         for name in [ALIVE_FILE, REPORT_FILE] {
             match fs::remove_file(directory.join(name)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -360,30 +394,15 @@ impl Children {
                 _ => {}
             }
         }
-        let process = self.spawn(id, &directory).map_err(|error| error.to_string())?;
+        let process = self.spawn(id, &directory, executable).map_err(|error| error.to_string())?;
         self.processes.insert(id.clone(), process);
         Ok(())
     }
 
-    fn prepare(&self, id: &ChildId, directory: &Path, preparation: &Preparation) -> Result<(), String> {
-        let failed = |error: &dyn std::error::Error| chain(error);
-        make_directory(directory).map_err(|error| failed(&error))?;
-        let secret = self.options.key.secret_of(&id.topology, &preparation.run);
-        write_secret(directory, &secret).map_err(|error| failed(&error))?;
-        if let Some(hash) = &preparation.source {
-            let bytes = (self.options.read_blob)(hash)?;
-            let opened = File::open(directory);
-            let written = opened
-                .and_then(|opened| publish(&opened, &format!("{SOURCE_FILE}.new"), SOURCE_FILE, &bytes));
-            written.map_err(|error| format!("cannot write its file `{SOURCE_FILE}`: {error}"))?;
-        }
-        write_child_order(directory, &preparation.order)
-    }
-
-    fn spawn(&self, id: &ChildId, directory: &Path) -> io::Result<Process> {
+    fn spawn(&self, id: &ChildId, directory: &Path, executable: &Executable) -> io::Result<Process> {
         let output =
             OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join(OUTPUT_FILE))?;
-        let mut command = program(&self.options.executable)?;
+        let mut command = program(executable)?;
         command.arg(id.role.command()).arg("--directory").arg(directory);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let mut child = command.spawn()?;
@@ -401,7 +420,7 @@ impl Children {
         }
     }
 
-    fn remove(&self, id: &ChildId) -> Result<(), io::Error> {
+    fn remove(&mut self, id: &ChildId) -> Result<(), io::Error> {
         let directory = self.directory(id);
         match Occupancy::take(&directory) {
             Err(OccupancyError::Gone(_)) => {}
@@ -413,8 +432,13 @@ impl Children {
         }
         // The last child of a topology leaves an empty directory.
         match fs::remove_dir(self.topologies.join(id.topology.to_string())) {
-            Err(error) if !is_not_there_or_not_empty(&error) => Err(error),
-            _ => Ok(()),
+            Err(error) if !is_not_there_or_not_empty(&error) => return Err(error),
+            _ => {}
+        }
+        // What is needed and cannot be read now must not be removed.
+        match programs_in(&self.topologies) {
+            Some(used) => self.programs.retain(&used.iter().map(|file| file.hash().clone()).collect()),
+            None => Ok(()),
         }
     }
 }
@@ -438,6 +462,10 @@ impl Process {
     }
 }
 
+fn own_program(path: PathBuf) -> Executable {
+    Executable::At(path, Vec::new())
+}
+
 fn how(status: ExitStatus) -> String {
     status.to_string()
 }
@@ -446,31 +474,8 @@ fn is_not_there_or_not_empty(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
 }
 
-fn write_child_order(directory: &Path, order: &Order) -> Result<(), String> {
-    let written = match order {
-        Order::Master(order) => write_order(directory, ORDER_FILE, order),
-        Order::Worker(order) => write_order(directory, ORDER_FILE, order),
-    };
-    written.map_err(|error| chain(&error))
-}
-
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
 /// When a file was modified; `None` if it is not there.
 fn modified(path: &Path) -> Option<i64> {
     let metadata = path.metadata().ok()?;
     Some(metadata.mtime().wrapping_mul(1_000_000_000).wrapping_add(metadata.mtime_nsec()))
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

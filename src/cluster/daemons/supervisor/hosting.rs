@@ -19,9 +19,10 @@ use crate::clock::{Clock, Time};
 use crate::cluster::coordination::{Coordination, Notice, Notify};
 use crate::cluster::daemons::running::EndRequest;
 use crate::cluster::daemons::supervisor::actions::Event;
-use crate::cluster::daemons::supervisor::children::{Children, THREAD, Wake};
+use crate::cluster::daemons::supervisor::children::{Children, THREAD};
 use crate::cluster::daemons::supervisor::readings::{Write, read_topologies, write};
 use crate::cluster::daemons::supervisor::registration::{Supervisor, SupervisorState};
+use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::topologies::topologies_node;
 
 /// How soon a signal is seen.

@@ -7,7 +7,8 @@
 //!
 //! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
-//! * `children`: starts, watches, finds and ends processes. `local_record`: which there are, on the disk.
+//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs. `programs`: the
+//!   programs of users. `local_record`: which children there are, on the disk.
 //! * `hosting`: the two threads.
 //!
 //! [Decision 0032](../../../../docs/decisions/0032-processes-of-a-host.md) says how a supervisor finds its processes again.
@@ -18,17 +19,20 @@ mod children;
 mod core;
 mod hosting;
 mod local_record;
+mod private_directory;
 mod process;
+mod programs;
 mod readings;
 mod registration;
 mod settings;
 mod strangers;
 mod topology;
+mod wake;
 
 pub use self::core::SupervisorCore;
 pub use actions::{Action, Event, Exit, FoundChild, Note, Order, Preparation};
 pub use child::{ChildId, Role};
-pub use children::{Children, ChildrenOptions, ReadBlob};
+pub use children::{Children, ChildrenOptions};
 pub use hosting::{AtTheEnd, host};
 pub use local_record::LocalRecord;
 pub use readings::{Reading, Write, Written, read_topologies, write};

@@ -18,6 +18,7 @@ use crate::cluster::coordination::{
 use crate::cluster::daemons::belonging::{
     Belonging, BelongingError, cluster_node, nimbus_node, supervisors_node,
 };
+use crate::cluster::platform::Platform;
 use crate::config::Resources;
 
 /// From one step to the next of a supervisor that belongs to the cluster. There may be a thousand, and a step is a write
@@ -37,6 +38,8 @@ pub struct SupervisorRecord {
     pub slots: u16,
     /// Its processor time, in thousandths of a core, and memory, in bytes.
     pub resources: Resources,
+    /// Which programs it can run.
+    pub platform: Platform,
     /// Random, and new with each start of the supervisor.
     pub token: String,
     /// When the supervisor was started, by its own clock. For people.

@@ -274,8 +274,8 @@ impl HostedTopology {
             }
             (Role::Master, _) => None,
             (Role::Worker(_), Some(found)) => {
-                let run = found.spec.run.clone();
-                let preparation = order.map(|order| Box::new(Preparation { order, run, source: None }));
+                let (run, source) = (found.spec.run.clone(), found.assignment.source.clone());
+                let preparation = order.map(|order| Box::new(Preparation { order, run, source }));
                 child.order = preparation.as_ref().map(|preparation| preparation.order.clone());
                 child.process = Process::Starting;
                 Some(Action::Start(id.clone(), preparation))
@@ -297,7 +297,7 @@ impl HostedTopology {
             return None;
         }
         let order = Order::Master(Box::new(master_order(found, epoch, on.settings)));
-        let (run, source) = (found.spec.run.clone(), Some(found.assignment.source.clone()));
+        let (run, source) = (found.spec.run.clone(), found.assignment.source.clone());
         child.order = Some(order.clone());
         child.process = Process::Starting;
         self.report = None;
