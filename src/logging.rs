@@ -38,7 +38,7 @@ use crate::logging::line::LineFormat;
 use crate::logging::panics::PanicHook;
 use crate::logging::queue::{Body, Lines};
 
-pub use levels::{Levels, LevelsError};
+pub use levels::{LevelChanges, Levels, LevelsError};
 pub use line::LogFormat;
 pub use queue::RECORDS_WAITING_MAX;
 pub use rotation::{RotatingFile, rotate_by_copy};

@@ -241,6 +241,67 @@ impl Cluster {
         assert_eq!(status.code(), Some(0), "{}", self.logs());
     }
 
+    /// A worker is killed while its log is followed with other levels.
+    fn follow_its_logs(&self) {
+        let shown = self.path("followed");
+        let lines = || fs::read_to_string(&shown).unwrap_or_default();
+        let args = ["logs", "words", "-f", "--lines", "5", "--nimbus", &self.address];
+        let stdout = fs::File::create(&shown).expect("it is made");
+        let mut follower = squall(&args).stdout(stdout).spawn().expect("it starts");
+        wait_until("all are shown", || {
+            ["master   | ", "worker-0 | ", "worker-1 | "].iter().all(|name| lines().contains(name))
+        });
+        let changes = || lines().matches("other records are logged from here on").count();
+        self.done(&["log-level", "words", "debug", "--for", "1h"]);
+        wait_until("master and workers log more", || changes() == 3);
+        assert_eq!(self.status()["log"]["levels"], "debug");
+        let connected = || {
+            let text = lines();
+            let of_worker = text.lines().filter(|line| line.contains("worker-0 | "));
+            of_worker.filter(|line| line.contains("connected to the master")).count()
+        };
+        let before = connected();
+        self.kill_one("worker-0");
+        self.wait_for_more("it goes on after a worker was killed");
+        wait_until("the next process is shown", || connected() > before);
+        self.done(&["log-level", "words", "--reset"]);
+        wait_until("they log less", || changes() >= 5);
+        assert!(self.status()["log"].is_null());
+        let (pid, mut ended) = (Pid::from_child(&follower), false);
+        kill_process(pid, Signal::TERM).expect("it is ours");
+        wait_until("it ends", || {
+            ended |= follower.try_wait().expect("it is ours").is_some();
+            ended
+        });
+        let printed = self.done(&["logs", "words", "--output", "--worker", "1"]);
+        assert!(!printed.contains("worker-1 | "), "one process needs no name: {printed}");
+        let unknown = self.run(&["logs", "words", "--component", "splat"]);
+        let text = String::from_utf8_lossy(&unknown.stderr).into_owned();
+        assert!(unknown.status.code() == Some(1) && text.contains("no component `splat`"), "{text}");
+    }
+
+    /// What runs on the host of the master moves to others, and goes on there.
+    fn empty_the_host_of_the_master(&self) {
+        let host = self.status()["master"]["host"].as_str().expect("it has one").to_owned();
+        let there = |path: &Path| path.starts_with(self.path("data").join(&host));
+        let of_others = |processes: Vec<(PathBuf, i32)>| -> Vec<(PathBuf, i32)> {
+            processes.into_iter().filter(|(path, _)| !there(path)).collect()
+        };
+        let before = of_others(self.processes());
+        self.done(&["supervisor", "drain", &host, "--timeout", "180s"]);
+        wait_until("its processes are gone", || !self.processes().iter().any(|(path, _)| there(path)));
+        self.wait_for_more("it goes on elsewhere");
+        let after = self.processes();
+        assert!(
+            before.iter().all(|process| after.contains(process)),
+            "the others go on: {before:?} {after:?}"
+        );
+        assert!(self.done(&["cluster"]).contains("drained"));
+        self.done(&["supervisor", "undrain", &host]);
+        assert!(!self.done(&["cluster"]).contains("drained"));
+        assert_eq!(self.run(&["supervisor", "drain", "nowhere"]).status.code(), Some(3));
+    }
+
     fn logs(&self) -> String {
         let mut text = fs::read_to_string(self.path("dev.log")).unwrap_or_default();
         for (directory, _) in self.processes() {
@@ -318,8 +379,8 @@ fn all_workers_begin_anew_and_nothing_is_counted_twice() {
     assert_eq!(names(&before), names(&after), "they are where they were");
     assert!(before.iter().zip(&after).all(|(before, after)| before.1 != after.1), "each is another process");
     cluster.wait_for_more("it goes on");
-    cluster.kill_one("worker-0");
-    cluster.wait_for_more("it goes on after a worker was killed");
+    cluster.follow_its_logs();
+    cluster.empty_the_host_of_the_master();
     cluster.drain_and_check();
     let refused = cluster.run(&["restart", "words"]);
     assert_eq!(refused.status.code(), Some(1), "it has ended");

@@ -59,6 +59,8 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["list", "--help"]), file!["snapshots/help_list.txt"]);
     assert_data_eq!(stdout_of(&["status", "--help"]), file!["snapshots/help_status.txt"]);
     assert_data_eq!(stdout_of(&["errors", "--help"]), file!["snapshots/help_errors.txt"]);
+    assert_data_eq!(stdout_of(&["logs", "--help"]), file!["snapshots/help_logs.txt"]);
+    assert_data_eq!(stdout_of(&["log-level", "--help"]), file!["snapshots/help_log_level.txt"]);
     assert_data_eq!(stdout_of(&["activate", "--help"]), file!["snapshots/help_activate.txt"]);
     assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);
     assert_data_eq!(stdout_of(&["restart", "--help"]), file!["snapshots/help_restart.txt"]);
@@ -68,6 +70,14 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["dev", "--help"]), file!["snapshots/help_dev.txt"]);
     assert_data_eq!(stdout_of(&["nimbus", "--help"]), file!["snapshots/help_nimbus.txt"]);
     assert_data_eq!(stdout_of(&["supervisor", "--help"]), file!["snapshots/help_supervisor.txt"]);
+    assert_data_eq!(
+        stdout_of(&["supervisor", "drain", "--help"]),
+        file!["snapshots/help_supervisor_drain.txt"]
+    );
+    assert_data_eq!(
+        stdout_of(&["supervisor", "undrain", "--help"]),
+        file!["snapshots/help_supervisor_undrain.txt"]
+    );
     assert_data_eq!(stdout_of(&["cluster", "--help"]), file!["snapshots/help_cluster.txt"]);
     assert_data_eq!(stdout_of(&["user", "--help"]), file!["snapshots/help_user.txt"]);
     assert_data_eq!(stdout_of(&["user", "add", "--help"]), file!["snapshots/help_user_add.txt"]);
@@ -181,7 +191,7 @@ fn shells_get_their_completions() {
         for part in expected {
             assert!(script.contains(part), "{shell}: no {part:?}");
         }
-        for hidden in ["worker)", "Be a worker", "-a \"worker"] {
+        for hidden in [",worker)", "Be a worker", "-a \"worker"] {
             assert!(!script.contains(hidden), "{shell}: {hidden:?}");
         }
     };

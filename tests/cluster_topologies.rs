@@ -20,9 +20,11 @@ use squall::cluster::coordination::{
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
 use squall::cluster::operations::{
-    OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
+    LogLevelRequest, OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest,
+    Submitted, TopologyInfo,
 };
 use squall::cluster::platform::Platform;
+use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
     TopologyBegin, TopologyId, TopologyNodes, TopologyPhase, Wanted, topologies_node,
@@ -237,6 +239,7 @@ impl World {
             blobs: self.blobs(),
             registry: Registry::with_standard(),
             supervisor_timeout: TIMEOUT,
+            blacklist: BlacklistOptions::default(),
             rng: StdRng::seed_from_u64(self.epochs),
             masters: None,
             logger: Logger::root(Discard, o!()),
@@ -581,6 +584,85 @@ fn a_savepoint_is_wanted_once_and_the_next_one_after_the_answer() {
 }
 
 #[test]
+fn a_host_that_is_drained_stays_empty_whoever_leads_and_whoever_is_its_supervisor() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let words = nimbus.submit("words", 2).unwrap().id.unwrap();
+    assert_eq!(hosts_of(&nimbus.info("words").workers), ["a", "b"]);
+    assert_eq!(world.assignment(&words).unwrap().master.as_deref(), Some("a"));
+    let missing = OperationError::NoSupervisor { id: "nowhere".to_owned() };
+    assert_eq!(nimbus.leader.drain("nowhere", true), Err(missing.clone()));
+    assert_eq!(nimbus.leader.drain("nowhere", false), Err(missing));
+    let host = nimbus.leader.drain("a", true).expect("it is there");
+    assert!(host.is_there && host.drained_since.is_some() && host.runs.is_empty(), "{host:?}");
+    assert_eq!(hosts_of(&nimbus.info("words").workers), ["b", "b"]);
+    assert_eq!(world.assignment(&words).unwrap().master.as_deref(), Some("b"));
+    assert_eq!(nimbus.leader.drain("a", true), Ok(host), "it is said once");
+    // Another leader, and another supervisor.
+    let next = world.leader();
+    world.lose_host("a");
+    world.pass(&next, 12 * SECOND);
+    let cluster = next.leader.cluster().unwrap();
+    let ids: Vec<&str> = cluster.missing.iter().map(|host| &*host.id).collect();
+    assert_eq!((ids, cluster.missing[0].is_there, cluster.supervisors.len()), (vec!["a"], false, 1));
+    world.pass(&next, 2 * TIMEOUT);
+    world.begin_host("a");
+    world.pass(&next, 2 * SECOND);
+    assert_eq!(hosts_of(&next.submit("others", 2).unwrap().workers), ["b", "b"], "nothing new comes there");
+    // What has no other place stays where it is, and says why.
+    let host = next.leader.drain("b", true).expect("it is there");
+    let runs: Vec<(&str, &[u16], bool)> =
+        host.runs.iter().map(|it| (&*it.topology, &*it.workers, it.master)).collect();
+    assert_eq!(runs, [("others", &[0, 1][..], true), ("words", &[0, 1], true)]);
+    assert!(host.runs.iter().all(|it| it.short.as_ref().is_some_and(|why| why.contains("it stays on b"))));
+    assert_eq!(hosts_of(&next.info("words").workers), ["b", "b"]);
+    // A host is used again, and what must move moves there.
+    let host = next.leader.drain("a", false).expect("it is there");
+    assert_eq!((host.drained_since, host.runs.len()), (None, 2));
+    assert_eq!(hosts_of(&next.info("words").workers), ["a", "a"]);
+    assert_eq!(next.info("words").short, None);
+}
+
+#[test]
+fn a_host_whose_supervisor_goes_away_again_and_again_is_blacklisted_for_a_while() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let blacklisted = |nimbus: &Nimbus| {
+        let cluster = nimbus.leader.cluster().unwrap();
+        let hosts = cluster.supervisors.into_iter().map(|supervisor| supervisor.host).chain(cluster.missing);
+        let out = hosts.filter_map(|host| Some((host.id, host.blacklisted_for?)));
+        out.collect::<Vec<_>>()
+    };
+    for round in 0..3 {
+        assert_eq!(blacklisted(&nimbus), [], "round {round}");
+        world.lose_host("a");
+        world.pass(&nimbus, 12 * SECOND);
+        world.begin_host("a");
+        world.pass(&nimbus, 12 * SECOND);
+    }
+    let out = blacklisted(&nimbus);
+    assert!(matches!(&out[..], [(host, left)] if host == "a" && (1700..1800).contains(left)), "{out:?}");
+    assert_eq!(hosts_of(&nimbus.submit("words", 2).unwrap().workers), ["b", "b"]);
+    assert_eq!(hosts_of(&nimbus.submit("others", 2).unwrap().workers), ["b", "b"]);
+    let only = nimbus.submit("more", 1).unwrap();
+    assert_eq!(hosts_of(&only.workers), ["a"], "rather there than nowhere");
+    world.pass(&nimbus, Duration::from_secs(1800));
+    assert_eq!(blacklisted(&nimbus), []);
+    assert_eq!(hosts_of(&nimbus.submit("again", 1).unwrap().workers), ["a"]);
+    // An operator can have it used again earlier, and another leader does not know of it.
+    for _ in 0..3 {
+        world.lose_host("a");
+        world.pass(&nimbus, 12 * SECOND);
+        world.begin_host("a");
+        world.pass(&nimbus, 12 * SECOND);
+    }
+    assert_eq!(blacklisted(&nimbus).len(), 1);
+    let next = world.leader();
+    assert_eq!(blacklisted(&next), []);
+    assert_eq!(nimbus.leader.drain("a", false), Err(OperationError::NotLeader { leader: None }));
+}
+
+#[test]
 fn a_killed_topology_keeps_its_slots_until_it_has_ended() {
     let mut world = World::new(&["a"]);
     let nimbus = world.leader();
@@ -765,13 +847,18 @@ enum Deed {
     Savepoint,
     Restart,
     Rebalance,
+    Drain,
+    Undrain,
+    LogLevel,
     /// Not of an operator: a step finds that a topology has ended.
     SeeTheEnd,
+    /// Nor this: it finds that the time of changed levels is over.
+    SeeLevelsOver,
     /// Nor this: it finds that a host is gone.
     SeeHostLost,
 }
 
-const DEEDS: [Deed; 10] = [
+const DEEDS: [Deed; 14] = [
     Deed::Submit,
     Deed::Replace,
     Deed::Kill,
@@ -780,7 +867,11 @@ const DEEDS: [Deed; 10] = [
     Deed::Savepoint,
     Deed::Restart,
     Deed::Rebalance,
+    Deed::Drain,
+    Deed::Undrain,
+    Deed::LogLevel,
     Deed::SeeTheEnd,
+    Deed::SeeLevelsOver,
     Deed::SeeHostLost,
 ];
 
@@ -804,6 +895,14 @@ impl Deed {
         }
         match self {
             Deed::Replace | Deed::Remove => drop(nimbus.step()),
+            Deed::Undrain => drop(nimbus.leader.drain("a", true).expect("it is there")),
+            Deed::SeeLevelsOver => {
+                nimbus.leader.log_level("words", &debug(60)).expect("it runs");
+                world.pass(&nimbus, 59 * SECOND);
+                world.clock.advance(SECOND);
+                world.hosts.values().for_each(MemoryClient::beat);
+                nimbus.client.client.beat();
+            }
             Deed::SeeHostLost => {
                 world.lose_host("a");
                 world.pass(&nimbus, TIMEOUT);
@@ -827,7 +926,10 @@ impl Deed {
             Deed::Restart => nimbus.leader.restart("words").map(drop),
             Deed::Rebalance => nimbus.leader.rebalance("words", &two_workers()).map(drop),
             Deed::Savepoint => nimbus.leader.savepoint("words", &SavepointRequest::default()).map(drop),
-            Deed::SeeTheEnd | Deed::SeeHostLost => {
+            Deed::Drain => nimbus.leader.drain("a", true).map(drop),
+            Deed::Undrain => nimbus.leader.drain("a", false).map(drop),
+            Deed::LogLevel => nimbus.leader.log_level("words", &debug(100_000)).map(drop),
+            Deed::SeeTheEnd | Deed::SeeLevelsOver | Deed::SeeHostLost => {
                 nimbus.step();
                 Ok(())
             }
@@ -837,6 +939,7 @@ impl Deed {
     /// Whether it was done, after another leader has settled.
     fn is_done(self, nimbus: &Nimbus) -> bool {
         let found = nimbus.leader.topology("words").ok();
+        let host = || nimbus.leader.cluster().unwrap().supervisors.swap_remove(0).host;
         match self {
             Deed::Submit => found.is_some(),
             Deed::Replace => found.is_some_and(|info| info.id.number() > 2),
@@ -846,6 +949,10 @@ impl Deed {
             Deed::Restart => found.is_some_and(|info| info.generation >= 2),
             Deed::Rebalance => found.is_some_and(|info| info.generation >= 2 && info.workers.len() == 2),
             Deed::Savepoint => found.is_some_and(|info| info.savepoint_wanted.is_some()),
+            Deed::Drain => host().drained_since.is_some() && host().runs.is_empty(),
+            Deed::Undrain => host().drained_since.is_none(),
+            Deed::LogLevel => found.is_some_and(|info| info.log.is_some()),
+            Deed::SeeLevelsOver => found.is_some_and(|info| info.log.is_none()),
             Deed::SeeTheEnd => found.is_some_and(|info| info.workers.is_empty()),
             Deed::SeeHostLost => found.is_some_and(|info| hosts_of(&info.workers) == ["b"]),
         }
@@ -861,7 +968,7 @@ fn settle(deed: Deed, world: &mut World, used: &mut BTreeSet<TopologyId>, was_an
     let tree = world.tree();
     next.step();
     assert_eq!(world.pass(&next, Duration::from_secs(11)), tree, "another step writes nothing");
-    let is_seen = matches!(deed, Deed::SeeTheEnd | Deed::SeeHostLost);
+    let is_seen = matches!(deed, Deed::SeeTheEnd | Deed::SeeLevelsOver | Deed::SeeHostLost);
     if is_seen {
         world.pass(&next, TIMEOUT);
     }
@@ -901,6 +1008,53 @@ fn a_leader_may_die_at_any_call_of_anything_that_it_does() {
             assert!(calls > 5, "{deed:?}: there are calls to die at");
         }
     }
+}
+
+fn debug(seconds: u64) -> LogLevelRequest {
+    LogLevelRequest { levels: Some("split=debug".to_owned()), seconds }
+}
+
+#[test]
+fn levels_are_changed_for_a_while_whoever_leads_meanwhile() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 1).unwrap().id.unwrap();
+    let wish = |world: &World| world.read::<SpecRecord>(&TopologyNodes::of(&id).spec).unwrap().log;
+    let refused = |levels: &str, seconds, expected: &str| {
+        let request = LogLevelRequest { levels: Some(levels.to_owned()), seconds };
+        match nimbus.leader.log_level("words", &request) {
+            Err(OperationError::Invalid(why)) => assert!(why.contains(expected), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    refused("splat=debug", 60, "has no component `splat`: it has ");
+    refused("loud", 60, "`loud` is no log level");
+    refused("", 60, "is empty");
+    refused("debug", 0, "`seconds` must be from 1");
+    assert_eq!(wish(&world), None);
+    let before = world.assignment(&id).unwrap();
+    let info = nimbus.leader.log_level("words", &debug(60)).expect("it runs");
+    assert_eq!(info.log.as_ref().map(|log| &*log.levels), Some("split=debug"));
+    assert_eq!(world.assignment(&id).unwrap(), before, "nothing begins anew");
+    world.pass(&nimbus, 30 * SECOND);
+    let next = world.leader();
+    world.pass(&next, 29 * SECOND);
+    assert_eq!(next.info("words").log, info.log);
+    world.pass(&next, 2 * SECOND);
+    assert_eq!((next.info("words").log, wish(&world)), (None, None), "at once, not with the next pass");
+    // It is taken back by an operator, and what is wanted last counts.
+    next.leader.log_level("words", &debug(60)).expect("it runs");
+    next.leader
+        .log_level("words", &LogLevelRequest { levels: Some("debug".to_owned()), seconds: 60 })
+        .unwrap();
+    assert_eq!(wish(&world).map(|log| log.levels), Some("debug".to_owned()));
+    next.leader.restart("words").expect("it runs");
+    assert!(wish(&world).is_some(), "a restart changes nothing of it");
+    next.leader.log_level("words", &LogLevelRequest { levels: None, seconds: 1 }).unwrap();
+    assert_eq!(wish(&world), None);
+    world.report(&id, TopologyPhase::Ended);
+    next.step();
+    assert!(matches!(next.leader.log_level("words", &debug(60)), Err(OperationError::Conflict(_))));
 }
 
 fn two_workers() -> RebalanceRequest {

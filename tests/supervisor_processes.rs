@@ -53,7 +53,7 @@ const LOG: &str = "SQUALL_TEST_LOG";
 /// For all: the process of the test. Without it they end.
 const TEST: &str = "SQUALL_TEST_PROCESS";
 /// What a topology is made of.
-const SOURCE: &[u8] = b"{}";
+const SOURCE: &[u8] = br#"{"path":"","files":{},"variables":{},"overrides":[],"fingerprint":0}"#;
 
 fn pid(number: u32) -> Pid {
     Pid::from_raw(i32::try_from(number).expect("a pid")).expect("a pid")
@@ -145,7 +145,7 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
             service.create(&nodes.root, b"").expect("nobody else makes it");
         }
         let spec = json!({
-            "epoch": 1, "id": id, "change": 1, "owner": "", "submitted_at": "", "run": "0".repeat(32),
+            "epoch": 1, "id": id, "change": 1, "owner": "", "access": { "users": [], "readers": [] }, "submitted_at": "", "run": "0".repeat(32),
             "source": squall::cluster::topologies::BlobHash::of(SOURCE), "wanted": "active", "begin": {},
             "generation": 1, "spreads": false,
         });

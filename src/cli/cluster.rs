@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
+use crate::cli::daemons::hosts::{hosted, state};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
@@ -66,27 +67,43 @@ fn show(info: &ClusterInfo, json: bool) -> Result<CommandOutcome, CommandError> 
             "epoch": info.epoch,
             "nimbuses": info.nimbuses.iter().map(nimbus).collect::<Value>(),
             "supervisors": info.supervisors,
+            "missing": info.missing,
         }))?;
         return Ok(CommandOutcome::Done);
     }
     let nimbuses = info.nimbuses.iter().map(|it| (&*it.id, &*it.address, leads(&it.id)));
     let mut text = format!("cluster {}, epoch {}\n\n", shown(&info.id), info.epoch);
     text.push_str(&nimbus_table(nimbuses));
-    let heading = ["SUPERVISOR", "RACK", "USED", "SLOTS", "CPU", "MEMORY", "SINCE"].map(str::to_owned);
+    let heading =
+        ["SUPERVISOR", "RACK", "USED", "SLOTS", "CPU", "MEMORY", "SINCE", "STATE"].map(str::to_owned);
     let mut rows = vec![heading];
-    rows.extend(info.supervisors.iter().map(|host| {
+    rows.extend(info.supervisors.iter().map(|it| {
         [
-            shown(&host.id),
-            shown(&host.rack),
-            host.used.to_string(),
-            host.slots.to_string(),
-            host.resources.cpu.to_string(),
-            show_size(host.resources.memory),
-            shown(&host.started_at),
+            shown(&it.host.id),
+            shown(&it.rack),
+            it.used.to_string(),
+            it.slots.to_string(),
+            it.resources.cpu.to_string(),
+            show_size(it.resources.memory),
+            shown(&it.started_at),
+            state(&it.host),
         ]
+    }));
+    rows.extend(info.missing.iter().map(|host| {
+        let used: usize = host.runs.iter().map(|hosted| hosted.workers.len()).sum();
+        let unknown = || "-".to_owned();
+        let (id, used) = (shown(&host.id), used.to_string());
+        [id, unknown(), used, unknown(), unknown(), unknown(), unknown(), state(host)]
     }));
     text.push('\n');
     text.push_str(&table(&rows, &[2, 3, 4, 5]));
+    let all = info.supervisors.iter().map(|supervisor| &supervisor.host).chain(&info.missing);
+    let draining = all.filter(|host| host.drained_since.is_some());
+    let still = draining.flat_map(|host| host.runs.iter().map(move |there| (host, there)));
+    for (at, (host, there)) in still.enumerate() {
+        let before = if at == 0 { "\n" } else { "" };
+        text.push_str(&format!("{before}still on {}: {}\n", shown(&host.id), hosted(there)));
+    }
     terminal::print(&text)?;
     Ok(CommandOutcome::Done)
 }

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::checkpoint::LeftBehind;
+use crate::cluster::log_pieces::{LogPiece, LogWish};
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::WorkerStats;
 use crate::components::print::PrintStyle;
@@ -66,6 +67,13 @@ pub enum ToWorker {
     Probe {
         /// The wave of requests that this one belongs to.
         wave: u64,
+    },
+    /// A request for [`FromWorker::LogRead`], to a process that a supervisor has started.
+    ReadLog {
+        /// The number of the question.
+        question: u64,
+        /// What is wanted.
+        wish: LogWish,
     },
 }
 
@@ -115,6 +123,13 @@ pub enum FromWorker {
     TooLarge {
         /// Which message, and what is missing, for people.
         what: String,
+    },
+    /// The answer to [`ToWorker::ReadLog`].
+    LogRead {
+        /// The number of the question.
+        question: u64,
+        /// The piece, or why there is none.
+        read: Result<LogPiece, String>,
     },
     /// The worker cannot go on, for this reason.
     Fatal(WorkerFailure),
@@ -372,6 +387,7 @@ pub fn line_that_fits(message: FromWorker, len_max: usize) -> (Option<Vec<u8>>, 
         | FromWorker::Link { .. }
         | FromWorker::LinkDown { .. }
         | FromWorker::TooLarge { .. }
+        | FromWorker::LogRead { .. }
         | FromWorker::ClosesLate
         | FromWorker::Ended { .. } => (None, Some(format!("a message of {len} bytes: it was not sent"))),
     }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::control::line;
+use crate::cluster::log_pieces::LogAnswer;
 use crate::cluster::summary::StatsSummary;
 
 /// Bytes of the longest answer, its end included.
@@ -20,6 +21,8 @@ const TEXT_MAX: usize = 256;
 pub enum Answer {
     /// How the topology goes.
     Stats(Box<Observed>),
+    /// Pieces of logs.
+    Logs(Vec<LogAnswer>),
 }
 
 /// How a topology goes, as its master sees it. The counters of a worker are up to `worker.stats_interval` old.
@@ -164,8 +167,10 @@ mod tests {
     fn sent(observed: Observed) -> Observed {
         let line = answer_line(observed);
         assert!(line.len() <= ANSWER_MAX && line.ends_with(b"\n"), "{}", line.len());
-        let Answer::Stats(observed) = parse(&line).expect("it is an answer");
-        *observed
+        match parse(&line).expect("it is an answer") {
+            Answer::Stats(observed) => *observed,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::access::{Caller, TopologyAccess};
+use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::Observed;
 use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{
@@ -45,6 +46,14 @@ pub trait Operations: Send + Sync {
     /// When there is none of this name, or it cannot be read. A master that does not answer is no error.
     fn stats(&self, name: &str) -> Result<TopologyStatus, OperationError>;
 
+    /// Pieces of what the processes of a topology log, which its master asks them for. It waits for the master, for about
+    /// two seconds at most.
+    ///
+    /// # Errors
+    /// When there is none of this name, it cannot be read, or too much is asked for. A process or a master that does not
+    /// answer is no error.
+    fn logs(&self, name: &str, question: &LogQuestion) -> Result<TopologyLogs, OperationError>;
+
     /// Has a topology do something. A topology that is to end cannot be had run again, and a drained one can be killed.
     ///
     /// # Errors
@@ -72,6 +81,13 @@ pub trait Operations: Send + Sync {
     /// Why not: there is no such topology, it has ended or is ending, a value is not allowed, or there is no room.
     fn rebalance(&self, name: &str, request: &RebalanceRequest) -> Result<Rebalanced, OperationError>;
 
+    /// Has the processes of a topology log other records for a while, or takes that back. The answer does not wait until
+    /// they do.
+    ///
+    /// # Errors
+    /// When there is no such topology, it has ended or is ending, or what is asked for makes no sense.
+    fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError>;
+
     /// Removes a topology that has ended from the list.
     ///
     /// # Errors
@@ -83,6 +99,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When they cannot be read.
     fn cluster(&self) -> Result<ClusterInfo, OperationError>;
+
+    /// Has a host emptied, or used again: then it leaves the blacklist, too. The answer does not wait until it is empty.
+    ///
+    /// # Errors
+    /// When there is no such host, or it cannot be written.
+    fn drain(&self, host: &str, drained: bool) -> Result<HostInfo, OperationError>;
 
     /// Keeps a blob. It is there when this returns.
     ///
@@ -163,6 +185,35 @@ pub struct MoveInfo {
     pub why: String,
 }
 
+/// Seconds for which levels may be changed, at most: a week.
+pub const LEVELS_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// What the processes of a topology are to log for a while.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevelRequest {
+    /// A level, or `COMPONENT=LEVEL`, several separated by commas. They replace those that were wanted before. null: what
+    /// the hosts have them log.
+    #[serde(default)]
+    pub levels: Option<String>,
+    /// For how many seconds, at most a week.
+    #[serde(default = "five_minutes")]
+    pub seconds: u64,
+}
+
+fn five_minutes() -> u64 {
+    300
+}
+
+/// What the processes of a topology log for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLevelInfo {
+    /// The levels.
+    pub levels: String,
+    /// Until when, for people.
+    pub until: String,
+}
+
 /// A savepoint to take.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -216,6 +267,8 @@ pub struct TopologyInfo {
     pub savepoint_wanted: Option<SavepointWish>,
     /// What came of the savepoint that was answered last.
     pub savepoint: Option<SavepointAnswer>,
+    /// What its processes log for a while, if somebody wants that.
+    pub log: Option<LogLevelInfo>,
     /// Its workers, by number; empty if it runs nowhere.
     pub workers: Vec<WorkerInfo>,
     /// The host of its master.
@@ -234,6 +287,21 @@ pub struct TopologyStatus {
     pub stats: Option<Observed>,
     /// Why `stats` is null, for people.
     pub stats_missing: Option<String>,
+}
+
+/// Pieces of what the processes of a topology log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TopologyLogs {
+    /// The topology.
+    pub id: TopologyId,
+    /// What it does.
+    pub phase: TopologyPhase,
+    /// The numbers of its workers.
+    pub workers: Vec<u16>,
+    /// What the processes have answered; empty if the master does not answer.
+    pub logs: Vec<LogAnswer>,
+    /// Why there is no answer at all, for people.
+    pub missing: Option<String>,
 }
 
 /// One worker of a topology.
@@ -271,6 +339,8 @@ pub struct ClusterInfo {
     pub nimbuses: Vec<NimbusInfo>,
     /// All supervisors, by id.
     pub supervisors: Vec<SupervisorInfo>,
+    /// The hosts whose supervisors are not there, if something is wanted of them, or should run there.
+    pub missing: Vec<HostInfo>,
 }
 
 /// One nimbus.
@@ -285,8 +355,9 @@ pub struct NimbusInfo {
 /// One supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SupervisorInfo {
-    /// Its id.
-    pub id: String,
+    /// Its host.
+    #[serde(flatten)]
+    pub host: HostInfo,
     /// The rack that it is in.
     pub rack: String,
     /// How many workers it may run.
@@ -299,6 +370,34 @@ pub struct SupervisorInfo {
     pub platform: Platform,
     /// When it was started, for people.
     pub started_at: String,
+}
+
+/// A host, what is wanted of it, and what runs there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostInfo {
+    /// The id of its supervisor.
+    pub id: String,
+    /// Whether its supervisor is there.
+    pub is_there: bool,
+    /// Since when it is to be empty, for people; null: it is not.
+    pub drained_since: Option<String>,
+    /// For how many seconds it is blacklisted from now on, because its supervisor went away too often; null: it is not.
+    pub blacklisted_for: Option<u64>,
+    /// What is assigned to it, by topology.
+    pub runs: Vec<HostedInfo>,
+}
+
+/// What a topology has on a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostedInfo {
+    /// The topology.
+    pub topology: String,
+    /// Its workers there.
+    pub workers: Vec<u16>,
+    /// Whether its master is there.
+    pub master: bool,
+    /// What the topology lacks, and why it does not move from a host that is to be empty.
+    pub short: Option<String>,
 }
 
 /// Why a nimbus did not do what was asked for.
@@ -316,6 +415,12 @@ pub enum OperationError {
     NoTopology {
         /// The name.
         name: String,
+    },
+    /// There is no such host.
+    #[error("there is no supervisor `{id}` in this cluster: see `squall cluster`")]
+    NoSupervisor {
+        /// The id.
+        id: String,
     },
     /// What is asked for does not fit what is there: a name that is in use, a topology that is ending.
     #[error("{0}")]

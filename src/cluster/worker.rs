@@ -174,7 +174,7 @@ pub fn run_linked(
     let known = Known { id: order.id.clone(), run: order.run.clone(), secret };
     let (control, theirs) = UnixStream::pair()?;
     let seed = SysRng.try_next_u64().map_err(|error| io::Error::other(error.to_string()))?;
-    let link = WorkerLink::start(directory, order, known, theirs, seed, logger)?;
+    let link = WorkerLink::start(directory, order, known, theirs, seed, (logger, logging.levels.clone()))?;
     let mut commands = BufReader::new(control.try_clone()?);
     let Some(start) = first_message(&mut commands)? else { return Ok(false) };
     let reports = start_reports(control, &start, Some(link))?;
@@ -309,6 +309,8 @@ fn run_command(command: ToWorker, runtime: &dyn WorkerRuntime, reports: &Reports
             reports.message(FromWorker::Progress { wave, progress: runtime.progress() });
         }
         // The caller handles `Members`. `Start` comes once, before the others.
+        // `link` answers for a worker that a supervisor has started, and a parent asks nobody.
+        ToWorker::ReadLog { .. } => {}
         ToWorker::Members(_) | ToWorker::Start(_) => {}
     }
 }

@@ -30,6 +30,10 @@ pub const PARALLELISM_MAX: u32 = 4096;
 pub const TASKS_MAX: u32 = 32_767;
 /// The shortest `nimbus.supervisor_timeout`.
 pub const SUPERVISOR_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+/// The most faults within the time that `nimbus.blacklist` tolerates.
+pub const TOLERANCE_COUNT_MAX: u32 = 1000;
+/// The shortest times of `nimbus.blacklist`.
+pub const BLACKLIST_TIME_MIN: Duration = Duration::from_secs(1);
 /// Bytes of the smallest and the largest log file.
 pub const LOG_SIZE_MIN: u64 = 4 << 10;
 /// See [`LOG_SIZE_MIN`].

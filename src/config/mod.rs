@@ -33,7 +33,7 @@ pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;
 pub use host::HostOptions;
 pub use net::{NetOptions, TlsPaths};
-pub use nimbus::{NIMBUS_PORT, NimbusOptions, NimbusTls};
+pub use nimbus::{BlacklistLimits, NIMBUS_PORT, NimbusOptions, NimbusTls};
 pub use problems::OptionProblem;
 pub use resources::{Cpu, Resources};
 pub use scheduling::{SchedulingOptions, SchedulingStrategy};

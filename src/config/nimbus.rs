@@ -36,8 +36,49 @@ pub struct NimbusOptions {
     pub insecure: bool,
     /// `supervisor_timeout`: what runs on a host is placed elsewhere when its supervisor was missing for so long.
     pub supervisor_timeout: Duration,
+    /// `[nimbus.blacklist]`.
+    pub blacklist: BlacklistLimits,
     /// `[nimbus.tls]`; `None`: the API is plain HTTP.
     pub tls: Option<NimbusTls>,
+}
+
+/// `[nimbus.blacklist]`: when a host whose supervisor goes away again and again gets no new workers for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlacklistLimits {
+    /// `tolerance_count`: so many times are too many; 0: never.
+    pub tolerance_count: u32,
+    /// `tolerance_time`: the time within which they count.
+    pub tolerance_time: Duration,
+    /// `resume_time`: the host is used again after this time.
+    pub resume_time: Duration,
+}
+
+impl Default for BlacklistLimits {
+    fn default() -> BlacklistLimits {
+        BlacklistLimits {
+            tolerance_count: 3,
+            tolerance_time: Duration::from_secs(300),
+            resume_time: Duration::from_secs(1800),
+        }
+    }
+}
+
+impl BlacklistLimits {
+    fn check(&self, problems: &mut Problems) {
+        let (key, max) = ("nimbus.blacklist.tolerance_count", limits::TOLERANCE_COUNT_MAX);
+        if self.tolerance_count > max {
+            let message = format!("`{key}` must be at most {max}, not {}", self.tolerance_count);
+            let help = "it is how often a supervisor may go away; 0: as often as it will";
+            problems.add(key, None, message, help);
+        }
+        for (key, time) in [
+            ("nimbus.blacklist.tolerance_time", self.tolerance_time),
+            ("nimbus.blacklist.resume_time", self.resume_time),
+        ] {
+            problems.period(key, time, limits::BLACKLIST_TIME_MIN, limits::DURATION_MAX);
+        }
+    }
 }
 
 /// `[nimbus.tls]`: TLS for the API, and for the commands that use it.
@@ -62,6 +103,7 @@ impl Default for NimbusOptions {
             users_file: None,
             insecure: false,
             supervisor_timeout: Duration::from_secs(30),
+            blacklist: BlacklistLimits::default(),
             tls: None,
         }
     }
@@ -73,6 +115,7 @@ impl NimbusOptions {
         let mut problems = Problems(id_problems("nimbus.id", self.id.as_deref()));
         let (key, timeout) = ("nimbus.supervisor_timeout", self.supervisor_timeout);
         problems.period(key, timeout, limits::SUPERVISOR_TIMEOUT_MIN, limits::DURATION_MAX);
+        self.blacklist.check(&mut problems);
         self.check_names(&mut problems);
         if let Some(tls) = &self.tls {
             tls.check(&mut problems);

@@ -70,12 +70,64 @@ impl FromStr for Levels {
     type Err = LevelsError;
 
     fn from_str(text: &str) -> Result<Levels, LevelsError> {
-        let mut default = None;
-        let mut components: Vec<(String, FilterLevel)> = Vec::new();
+        let LevelChanges { all, components } = text.parse()?;
+        Ok(Levels { default: all.unwrap_or(FilterLevel::Info), components })
+    }
+}
+
+/// What is to be written instead: by everything, or by some components.
+///
+/// # Examples
+/// ```
+/// use squall::logging::{LevelChanges, Levels};
+///
+/// let levels: Levels = "warn,print=off".parse().unwrap();
+/// let changes: LevelChanges = "count=debug".parse().unwrap();
+/// assert_eq!(levels.with(&changes).to_string(), "warn,print=off,count=debug");
+/// let changes: LevelChanges = "debug".parse().unwrap();
+/// assert_eq!(levels.with(&changes).to_string(), "debug");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LevelChanges {
+    /// That of everything, if it changes; also of components that had another one.
+    all: Option<FilterLevel>,
+    components: Vec<(String, FilterLevel)>,
+}
+
+impl LevelChanges {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_none() && self.components.is_empty()
+    }
+
+    /// The components that are named.
+    pub fn components(&self) -> impl Iterator<Item = &str> {
+        self.components.iter().map(|(id, _)| &**id)
+    }
+}
+
+impl Levels {
+    /// These levels, with changes.
+    pub fn with(&self, changes: &LevelChanges) -> Levels {
+        let mut levels = changes.all.map_or_else(|| self.clone(), Levels::all);
+        for (id, level) in &changes.components {
+            levels.components.retain(|(other, _)| other != id);
+            levels.components.push((id.clone(), *level));
+        }
+        levels
+    }
+}
+
+impl FromStr for LevelChanges {
+    type Err = LevelsError;
+
+    fn from_str(text: &str) -> Result<LevelChanges, LevelsError> {
+        let mut changes = LevelChanges::default();
+        let components = &mut changes.components;
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            match part.split_once('=') {
-                None if default.is_some() => return Err(LevelsError::Twice("everything".to_owned())),
-                None => default = Some(parse_level(part)?),
+            match part.split_once('=').map(|(id, level)| (id.trim(), level)) {
+                None if changes.all.is_some() => return Err(LevelsError::Twice("everything".to_owned())),
+                None => changes.all = Some(parse_level(part)?),
                 Some(("", _)) => return Err(LevelsError::NoComponent(part.to_owned())),
                 Some((id, _)) if components.iter().any(|(other, _)| other == id) => {
                     return Err(LevelsError::Twice(format!("component `{id}`")));
@@ -83,7 +135,7 @@ impl FromStr for Levels {
                 Some((id, level)) => components.push((id.to_owned(), parse_level(level)?)),
             }
         }
-        Ok(Levels { default: default.unwrap_or(FilterLevel::Info), components })
+        Ok(changes)
     }
 }
 
@@ -124,6 +176,26 @@ mod tests {
         check("count=debug", None, FilterLevel::Info);
         check("count=debug", Some("count"), FilterLevel::Debug);
         check(" error , count = off", Some("split"), FilterLevel::Error);
+    }
+
+    #[test]
+    fn changes_replace_what_they_name_and_leave_the_rest() {
+        let check = |levels: &str, changes: &str, expected: &str| {
+            let (levels, changes): (Levels, LevelChanges) =
+                (levels.parse().unwrap(), changes.parse().unwrap());
+            assert_eq!(levels.with(&changes).to_string(), expected, "{levels} with {changes:?}");
+        };
+        check("info,count=warn", "", "info,count=warn");
+        check("info,count=warn", "count=trace", "info,count=trace");
+        check(
+            "info,count=warn,print=off",
+            "count=debug,split=error",
+            "info,print=off,count=debug,split=error",
+        );
+        check("info,count=warn", "debug", "debug");
+        check("info,count=warn", "debug,count=warn", "debug,count=warn");
+        assert!("".parse::<LevelChanges>().unwrap().is_empty());
+        assert!("loud".parse::<LevelChanges>().is_err());
     }
 
     #[test]

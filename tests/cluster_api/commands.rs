@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
+use squall::cluster::log_pieces::{LogAnswer, LogFrom, LogPiece, LogPosition, LogSource};
 use squall::cluster::observed::Observed;
-use squall::cluster::operations::{OperationError, TopologyInfo};
+use squall::cluster::operations::{HostedInfo, OperationError, TopologyInfo};
 use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
 use tempfile::TempDir;
 
@@ -373,6 +374,115 @@ fn what_is_not_there_has_an_exit_code_of_its_own() {
     let neither = place.squall(&[server.address()], &["stop", "words"], 3);
     neither.says("there is no run `words`: no topology runs here; and in a cluster: there is no topology");
     assert_eq!(fake.inside().topologies.len(), 0);
+}
+
+// ---- Logs ----
+
+fn log_of(process: LogSource, text: &str, offset: u64) -> LogAnswer {
+    let next = LogPosition { file: 9, offset };
+    LogAnswer::new(process, Ok(LogPiece { text: text.to_owned(), next, is_end: true, has_gap: false }))
+}
+
+#[test]
+fn logs_are_shown_process_by_process_and_followed_to_the_end() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    let squall = |args: &[&str], code| place.squall(&[server.address()], &[&["logs"], args].concat(), code);
+    fake.has("words", TopologyPhase::Active);
+    let (master, zero, one) = (LogSource::Master, LogSource::Worker(0), LogSource::Worker(1));
+    let answer =
+        |answers: &[Vec<LogAnswer>]| fake.change(|inside| inside.logs = answers.iter().cloned().collect());
+    let all = vec![log_of(master, "m\n", 2), log_of(zero, "a\nb", 3), log_of(one, "\u{1b}[2Jc\n", 5)];
+    answer(&[all]);
+    let shown = squall(&["words"], 0);
+    assert_eq!(shown.stdout, "master   | m\nworker-0 | a\nworker-1 | \\u{1b}[2Jc\nworker-0 | b\n");
+    // One that does not answer is named, and the others are shown.
+    answer(&[vec![LogAnswer::new(zero, Err("it is not connected".to_owned())), log_of(one, "d\n", 2)]]);
+    let shown = squall(&["words", "--worker", "0", "--worker", "1", "--no-prefix"], 1);
+    shown.says("worker-0: it is not connected");
+    assert_eq!(shown.stdout, "d\n");
+    // The next question begins where the last answer ended, until the topology has ended.
+    fake.change(|inside| inside.questions.clear());
+    answer(&[vec![log_of(zero, "e\nf", 7)], vec![log_of(zero, "g\n", 9)]]);
+    fake.change(|inside| {
+        let rest: Turn = |_| {};
+        inside.turns.extend([rest, rest]);
+        inside.turns.push_back(|info| info.phase = TopologyPhase::Ended);
+    });
+    let shown = squall(&["words", "-f", "--worker", "0", "--lines", "3", "--component", "count"], 0);
+    assert_eq!(shown.stdout, "e\nfg\n");
+    shown.says("words has ended");
+    let asked: Vec<_> = fake.inside().questions.iter().map(|question| question.of[0].from).collect();
+    assert_eq!(asked, [LogFrom::Last(3), LogFrom::At(LogPosition { file: 9, offset: 7 })]);
+    assert_eq!(fake.inside().questions[0].component.as_deref(), Some("count"));
+    squall(&["words"], 1).says("has ended").says("topologies/words-1");
+    fake.has("words", TopologyPhase::Active);
+    squall(&["words"], 1).says("its master does not answer");
+    squall(&["words", "--worker", "7"], 1).says("has no worker 7: it has 0, 1");
+    squall(&["words", "--output", "--component", "count"], 2);
+    squall(&["nothing"], 3).says("there is no topology `nothing`");
+}
+
+#[test]
+fn levels_are_changed_for_a_while_and_shown() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    let squall =
+        |args: &[&str], code| place.squall(&[server.address()], &[&["log-level"], args].concat(), code);
+    fake.has("words", TopologyPhase::Active);
+    squall(&["words", "warn", "count=debug", "--for", "90s"], 0)
+        .says("words logs warn,count=debug until in 90 s");
+    let status = place.squall(&[server.address()], &["status", "words"], 0);
+    assert!(status.stdout.contains("warn,count=debug until in 90 s"), "{}", status.stdout);
+    squall(&["words", "debug"], 0).says("until in 300 s");
+    for back in [&["words", "--reset"][..], &["words", "debug", "--for", "0"]] {
+        squall(&["words", "debug"], 0);
+        squall(back, 0).says("words logs what its hosts have it log");
+        assert_eq!(fake.inside().topologies["words"].log, None);
+    }
+    squall(&["words", "loud"], 2).says("`loud` is no log level");
+    squall(&["words"], 2);
+    squall(&["words", "debug", "--reset"], 2);
+    squall(&["nothing", "debug"], 3).says("there is no topology `nothing`");
+}
+
+// ---- Hosts ----
+
+#[test]
+fn a_host_is_emptied_with_progress_and_used_again() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    let words = |workers: &[u16], short: Option<&str>| {
+        let short = short.map(str::to_owned);
+        vec![HostedInfo { topology: "words".to_owned(), workers: workers.to_vec(), master: true, short }]
+    };
+    let looks =
+        |looks: &[Vec<HostedInfo>]| fake.change(|inside| inside.hosted = looks.iter().cloned().collect());
+    let squall =
+        |args: &[&str], code| place.squall(&[server.address()], &[&["supervisor"], args].concat(), code);
+    // The first look is that of the answer.
+    looks(&[words(&[0, 2], None), words(&[0, 2], None), words(&[2], None)]);
+    squall(&["drain", "ada"], 0)
+        .says("ada: still there: words (workers 0 2, master)")
+        .says("ada: still there: words (worker 2, master)")
+        .says("ada: nothing runs there");
+    assert!(fake.inside().drained);
+    let stays = words(&[0], Some("there is no room elsewhere"));
+    looks(&vec![stays.clone(); 100]);
+    squall(&["drain", "ada", "--timeout", "1ms"], 1)
+        .says("there is no room elsewhere")
+        .says("squall cluster");
+    looks(&[stays.clone(), stays.clone()]);
+    assert_eq!(squall(&["drain", "ada", "--no-wait"], 0).stderr, "");
+    let shown = place.squall(&[server.address()], &["cluster"], 0);
+    assert!(shown.stdout.contains("draining"), "{}", shown.stdout);
+    assert!(shown.stdout.contains("still on ada: words (worker 0, master): there is no room elsewhere"));
+    assert!(place.squall(&[server.address()], &["cluster"], 0).stdout.contains("drained"));
+    squall(&["undrain", "ada"], 0).says("ada is used again");
+    assert!(!fake.inside().drained);
+    assert!(place.squall(&[server.address()], &["cluster"], 0).stdout.contains("open"));
+    squall(&["drain", "bob"], 3).says("there is no supervisor `bob`");
+    squall(&["undrain", "../ada"], 3).says("no supervisor is called `../ada`");
 }
 
 // ---- Which nimbus ----

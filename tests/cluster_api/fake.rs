@@ -8,10 +8,12 @@ use slog::{Discard, Logger, o};
 use squall::cluster::TopologySource;
 use squall::cluster::access::{Caller, TopologyAccess};
 use squall::cluster::api::{ApiLimits, ApiOptions, ApiServer};
+use squall::cluster::log_pieces::{LogAnswer, LogQuestion};
 use squall::cluster::observed::Observed;
 use squall::cluster::operations::{
-    ClusterInfo, MasterInfo, MoveInfo, NimbusInfo, OperationError, Operations, RebalanceRequest, Rebalanced,
-    SavepointRequest, SubmitRequest, Submitted, SupervisorInfo, TopologyInfo, TopologyStatus, WorkerInfo,
+    ClusterInfo, HostInfo, HostedInfo, LogLevelInfo, LogLevelRequest, MasterInfo, MoveInfo, NimbusInfo,
+    OperationError, Operations, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted,
+    SupervisorInfo, TopologyInfo, TopologyLogs, TopologyStatus, WorkerInfo,
 };
 use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
@@ -40,6 +42,13 @@ pub struct Inside {
     pub begun: usize,
     /// What the master of each topology answers; `None`: it does not.
     pub stats: Option<Observed>,
+    /// Whether the host is to be empty.
+    pub drained: bool,
+    /// What is on the host, one after the other each time that it is looked at; nothing after that.
+    pub hosted: VecDeque<Vec<HostedInfo>>,
+    /// What was asked about logs, and what is answered, one after the other; after that the master does not answer.
+    pub questions: Vec<LogQuestion>,
+    pub logs: VecDeque<Vec<LogAnswer>>,
     next: u64,
 }
 
@@ -122,6 +131,7 @@ impl Inside {
             phase,
             savepoint_wanted: None,
             savepoint: None,
+            log: None,
             outcome: (phase == TopologyPhase::Ended).then(Outcome::default),
             workers: if runs { vec![worker(0), worker(1)] } else { Vec::new() },
             master: runs.then(|| MasterInfo {
@@ -133,6 +143,16 @@ impl Inside {
         };
         self.topologies.insert(name.to_owned(), info.clone());
         info
+    }
+
+    fn host(&mut self) -> HostInfo {
+        HostInfo {
+            id: "ada".to_owned(),
+            is_there: true,
+            drained_since: self.drained.then(|| "2026-11-30T09:00:00Z".to_owned()),
+            blacklisted_for: None,
+            runs: self.hosted.pop_front().unwrap_or_default(),
+        }
     }
 
     fn find(&mut self, name: &str) -> Result<&mut TopologyInfo, OperationError> {
@@ -186,6 +206,16 @@ impl Operations for Fake {
         Ok(TopologyStatus { topology, stats, stats_missing })
     }
 
+    fn logs(&self, name: &str, question: &LogQuestion) -> Result<TopologyLogs, OperationError> {
+        let topology = self.topology(name)?;
+        let mut inside = self.inside();
+        inside.questions.push(question.clone());
+        let logs = inside.logs.pop_front().unwrap_or_default();
+        let workers = topology.workers.iter().map(|worker| worker.worker).collect();
+        let missing = logs.is_empty().then(|| "its master does not answer".to_owned());
+        Ok(TopologyLogs { id: topology.id, phase: topology.phase, workers, logs, missing })
+    }
+
     fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {
         let mut inside = self.begin()?;
         let info = inside.find(name)?;
@@ -228,6 +258,14 @@ impl Operations for Fake {
         })
     }
 
+    fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        let info = inside.find(name)?;
+        let until = format!("in {} s", request.seconds);
+        info.log = request.levels.clone().map(|levels| LogLevelInfo { levels, until });
+        Ok(info.clone())
+    }
+
     fn remove(&self, name: &str) -> Result<(), OperationError> {
         let mut inside = self.begin()?;
         if inside.find(name)?.phase != TopologyPhase::Ended {
@@ -245,7 +283,7 @@ impl Operations for Fake {
             epoch: 1,
             nimbuses: vec![NimbusInfo { id: "n-1".to_owned(), address: "127.0.0.1:7070".to_owned() }],
             supervisors: vec![SupervisorInfo {
-                id: "ada".to_owned(),
+                host: self.inside().host(),
                 rack: "default-rack".to_owned(),
                 slots: 4,
                 used: 2,
@@ -257,11 +295,21 @@ impl Operations for Fake {
                 },
                 started_at: "2026-11-30T08:00:00Z".to_owned(),
             }],
+            missing: Vec::new(),
         })
     }
 
     fn has_blob(&self, hash: &BlobHash) -> Result<bool, OperationError> {
         Ok(self.begin()?.blobs.contains_key(hash))
+    }
+
+    fn drain(&self, host: &str, drained: bool) -> Result<HostInfo, OperationError> {
+        let mut inside = self.begin()?;
+        if host != "ada" {
+            return Err(OperationError::NoSupervisor { id: host.to_owned() });
+        }
+        inside.drained = drained;
+        Ok(inside.host())
     }
 
     fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError> {

@@ -17,6 +17,7 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::{Leader, LeaderOptions, MasterAccess, NimbusState, SupervisorRecord};
 use squall::cluster::platform::Platform;
+use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, ClusterKey, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes,
     TopologyPhase, Wanted,
@@ -53,6 +54,7 @@ impl World {
             blobs: BlobStore::new(disk.path().join("blobs")),
             registry: Registry::with_standard(),
             supervisor_timeout: Duration::from_secs(30),
+            blacklist: BlacklistOptions::default(),
             rng: StdRng::seed_from_u64(1),
             masters: Some(MasterAccess { key: ClusterKey::new(&[1; 32]), tls: None }),
             logger: logger.clone(),

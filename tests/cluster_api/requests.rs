@@ -66,11 +66,29 @@ fn a_topology_is_submitted_changed_and_removed() {
 }
 
 #[test]
+fn a_host_is_emptied_and_used_again() {
+    let fake = Fake::new();
+    let server = fake.serve();
+    let ask =
+        |id: &str, body: &str| ask(server.address(), "PUT", &format!("/v1/supervisors/{id}/drained"), body);
+    let drained = ask("ada", r#"{"drained":true}"#);
+    assert_eq!((drained.status, &drained.json()["id"]), (200, &json!("ada")));
+    assert!(fake.inside().drained && drained.json()["drained_since"].is_string());
+    assert_eq!(ask("ada", r#"{"drained":false}"#).json()["drained_since"], Value::Null);
+    assert_eq!(ask("bob", r#"{"drained":true}"#).code(), "no_supervisor");
+    assert_eq!(ask("..%2Fada", r#"{"drained":true}"#).code(), "invalid");
+    assert_eq!(ask("ada", r#"{"drained":true,"more":1}"#).code(), "malformed");
+    assert_eq!(ask("ada", "{}").code(), "malformed");
+}
+
+#[test]
 fn the_rest_answers_too() {
     let fake = Fake::new();
     let server = fake.serve();
     let ask = |path: &str| ask(server.address(), "GET", path, "");
-    assert_eq!(ask("/v1/cluster").json()["supervisors"][0]["resources"]["memory"], 4_u64 << 30);
+    let cluster = ask("/v1/cluster").json();
+    assert_eq!(cluster["supervisors"][0]["resources"]["memory"], 4_u64 << 30);
+    assert_eq!(cluster["supervisors"][0]["id"], "ada");
     // Asked for nothing, so that it answers while the operations do not.
     fake.change(|inside| inside.error = Some(OperationError::Unavailable("away".to_owned())));
     assert_eq!(ask("/v1/healthz").json(), json!({ "status": "ok" }));
@@ -187,10 +205,13 @@ fn the_document_has_every_request_and_every_type() {
         "get /v1/topologies/{name}",
         "get /v1/topologies/{name}/stats",
         "post /v1/topologies",
+        "post /v1/topologies/{name}/logs",
         "post /v1/topologies/{name}/rebalance",
         "post /v1/topologies/{name}/restart",
         "post /v1/topologies/{name}/savepoints",
         "put /v1/blobs/{hash}",
+        "put /v1/supervisors/{id}/drained",
+        "put /v1/topologies/{name}/log-level",
         "put /v1/topologies/{name}/wanted",
     ];
     assert_eq!(requests, expected);
@@ -207,12 +228,25 @@ fn the_document_has_every_request_and_every_type() {
         "ComponentSummary",
         "Cpu",
         "DatedError",
+        "DrainedRequest",
         "ErrorBody",
         "ErrorCode",
         "ErrorInfo",
         "Glibc",
         "Health",
+        "HostInfo",
+        "HostedInfo",
         "LatencySummary",
+        "LogAnswer",
+        "LogAsked",
+        "LogFile",
+        "LogFrom",
+        "LogLevelInfo",
+        "LogLevelRequest",
+        "LogPiece",
+        "LogPosition",
+        "LogQuestion",
+        "LogSource",
         "MasterInfo",
         "MoveInfo",
         "NimbusInfo",
@@ -237,6 +271,7 @@ fn the_document_has_every_request_and_every_type() {
         "TopologyId",
         "TopologyInfo",
         "TopologyList",
+        "TopologyLogs",
         "TopologyPhase",
         "TopologyStatus",
         "UserName",

@@ -116,10 +116,13 @@ const NEEDED: &[(&str, &str, Right)] = &[
     ("get", "/v1/topologies/{name}", Right::Read),
     ("get", "/v1/topologies/{name}/stats", Right::Read),
     ("post", "/v1/topologies", Right::Submit),
+    ("post", "/v1/topologies/{name}/logs", Right::Read),
     ("post", "/v1/topologies/{name}/rebalance", Right::Operate),
     ("post", "/v1/topologies/{name}/restart", Right::Operate),
     ("post", "/v1/topologies/{name}/savepoints", Right::Operate),
     ("put", "/v1/blobs/{hash}", Right::Submit),
+    ("put", "/v1/supervisors/{id}/drained", Right::Admin),
+    ("put", "/v1/topologies/{name}/log-level", Right::Operate),
     ("put", "/v1/topologies/{name}/wanted", Right::Operate),
 ];
 

@@ -80,6 +80,7 @@ impl Host {
                 begin: TopologyBegin::default(),
                 wanted: Wanted::Active,
                 savepoint: None,
+                log: None,
             },
             assignment: AssignmentRecord {
                 epoch: 1,

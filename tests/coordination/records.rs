@@ -9,11 +9,12 @@ use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, LeaderRecord, MemoryOptions, MemoryService, NodePath,
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
 };
-use squall::cluster::daemons::SupervisorRecord;
+use squall::cluster::daemons::{DrainedRecord, SupervisorRecord};
 use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{
-    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, MasterRecord, Outcome, SavepointAnswer,
-    SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId, TopologyPhase, Wanted,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, LogLevels, MasterRecord, Outcome,
+    SavepointAnswer, SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId,
+    TopologyPhase, Wanted,
 };
 use squall::config::HostOptions;
 
@@ -59,6 +60,8 @@ fn records_of_version_1_are_read_and_written() {
             started_at: "2026-01-01T00:00:00Z".to_owned(),
         },
     );
+    let hosts = [("host-7".to_owned(), "2026-01-01T00:00:00Z".to_owned())].into();
+    check("drained-1", &DrainedRecord { epoch: 7, hosts });
     let cluster = ClusterRecord::new(0x00c0_ffee_5f0c_2a6b_9d3e_1874_0000_0001, start_of_2026);
     let key = ClusterKey::new(&[7; 32]);
     check("cluster-1", &cluster.of_key(key.fingerprint()));
@@ -95,6 +98,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
                 directory: Some("/savepoints/2".to_owned()),
                 stops: true,
             }),
+            log: Some(LogLevels { levels: "count=debug".to_owned(), until: 1_767_225_600_000 }),
         },
     );
     let placement = r#"{
@@ -163,7 +167,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 12, "a new one needs a line in the tests before");
+    assert_eq!(names.count(), 13, "a new one needs a line in the tests before");
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandO
         blobs,
         registry: context.registry.clone(),
         supervisor_timeout: engine.nimbus.supervisor_timeout,
+        blacklist: engine.nimbus.blacklist.into(),
         rng: StdRng::from_rng(&mut beginning.rng),
         masters: Some(MasterAccess { key, tls: engine.net.tls.clone() }),
         logger: logger.clone(),

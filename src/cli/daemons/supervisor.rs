@@ -1,7 +1,8 @@
-//! `squall supervisor`.
+//! `squall supervisor`, and the commands about one: `squall supervisor drain` and `undrain`.
 
 use std::sync::Arc;
 
+use clap::Subcommand;
 use rand::Rng as _;
 use slog::info;
 
@@ -9,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::daemons::start::{
     Beginning, DaemonFlags, belonging_in, blobs_of, directory_of, id_of, key_of,
 };
+use crate::cli::daemons::{drain, undrain};
 use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
@@ -20,6 +22,8 @@ const EXAMPLES: &str = "\
 Examples:
   squall supervisor
   squall supervisor --config etc/squall.toml --log-format json
+  squall supervisor drain host-3               have host-3 emptied, from any machine
+  squall supervisor undrain host-3             have it used again
 
 Its options are in the tables `[supervisor]`, `[cluster]`, `[zookeeper]`, `[net]` and `[worker]` of the
 engine's file. It offers the slots and resources of its host to the cluster that a nimbus has begun, and
@@ -35,13 +39,30 @@ Exit codes: 0 it was ended; 1 it could not begin; 2 the command line is wrong.";
 
 /// Run the supervisor of this host, in the foreground
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(in crate::cli) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+
     #[command(flatten)]
     flags: DaemonFlags,
 }
 
+#[derive(Subcommand, Debug)]
+enum Action {
+    Drain(drain::Args),
+    Undrain(undrain::Args),
+}
+
 pub(in crate::cli) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    match &args.action {
+        Some(Action::Drain(args)) => drain::execute(args),
+        Some(Action::Undrain(args)) => undrain::execute(args),
+        None => run(args, context),
+    }
+}
+
+fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let Some(engine) = args.flags.engine(context) else { return Ok(CommandOutcome::Failed) };
     let options = &engine.supervisor;
     let id = id_of("supervisor.id", options.id.as_deref())?;

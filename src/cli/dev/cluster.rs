@@ -203,6 +203,7 @@ impl DevCluster {
             blobs,
             registry: options.registry.clone(),
             supervisor_timeout: options.engine.nimbus.supervisor_timeout,
+            blacklist: options.engine.nimbus.blacklist.into(),
             rng: StdRng::from_rng(rng),
             masters: Some(MasterAccess { key: key.clone(), tls: options.engine.net.tls.clone() }),
             logger: logger.clone(),

@@ -12,12 +12,16 @@ use ureq::{Agent, Body, Error, Timeout};
 use crate::cli::error::CommandError;
 use crate::cli::topologies::endpoint::Endpoint;
 use crate::cluster::access::Token;
-use crate::cluster::api::{BlobFound, ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest};
+use crate::cluster::api::{
+    BlobFound, DrainedRequest, ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest,
+};
+use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
-    ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
-    TopologyStatus,
+    ClusterInfo, HostInfo, LogLevelRequest, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
+    Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
+use crate::config::is_daemon_id;
 use crate::text::shown;
 
 /// How long connecting may take.
@@ -60,7 +64,7 @@ impl NimbusClient {
 /// Why a nimbus did not do what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::cli) enum ClientError {
-    /// There is no such topology.
+    /// There is no such topology or supervisor.
     #[error("{0}")]
     Missing(String),
     /// Nobody answers, or nobody leads, or ZooKeeper is away. Asked again later, it may be done.
@@ -118,6 +122,24 @@ impl NimbusClient {
         self.get(format!("{}/stats", path_of(name)?))
     }
 
+    /// Pieces of what the processes of a topology log.
+    pub(super) fn logs(&mut self, name: &str, question: &LogQuestion) -> Result<TopologyLogs, ClientError> {
+        let path = format!("{}/logs", path_of(name)?);
+        let body = in_json(question);
+        read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: true })?)
+    }
+
+    /// Has the processes of a topology log other records for a while.
+    pub(super) fn log_level(
+        &mut self,
+        name: &str,
+        request: &LogLevelRequest,
+    ) -> Result<TopologyInfo, ClientError> {
+        let path = format!("{}/log-level", path_of(name)?);
+        let body = in_json(request);
+        read(&self.ask(&Asked { method: "PUT", path, body: Some(&body), again: true })?)
+    }
+
     /// Has a topology do something.
     pub(super) fn want(&mut self, name: &str, wanted: Wanted) -> Result<TopologyInfo, ClientError> {
         let path = format!("{}/wanted", path_of(name)?);
@@ -139,6 +161,18 @@ impl NimbusClient {
     /// Nimbuses and supervisors.
     pub(in crate::cli) fn cluster(&mut self) -> Result<ClusterInfo, ClientError> {
         self.get("/v1/cluster".to_owned())
+    }
+
+    /// Has a host emptied, or used again.
+    pub(in crate::cli) fn drain(&mut self, host: &str, drained: bool) -> Result<HostInfo, ClientError> {
+        if !is_daemon_id(host) {
+            return Err(ClientError::Missing(format!(
+                "no supervisor is called `{}`: ids have 1 to 40 letters, digits, `_`, `.` or `-`",
+                shown(host)
+            )));
+        }
+        let (path, body) = (format!("/v1/supervisors/{host}/drained"), in_json(&DrainedRequest { drained }));
+        read(&self.ask(&Asked { method: "PUT", path, body: Some(&body), again: true })?)
     }
 
     /// Has all workers of a topology begin anew.
@@ -315,7 +349,7 @@ fn refusal(response: &Response<Body>, body: &[u8]) -> ErrorInfo {
 
 fn error_of(endpoint: &Endpoint, info: ErrorInfo, again: bool) -> ClientError {
     match info.code {
-        ErrorCode::NoTopology => ClientError::Missing(info.message),
+        ErrorCode::NoTopology | ErrorCode::NoSupervisor => ClientError::Missing(info.message),
         ErrorCode::Unavailable | ErrorCode::Busy | ErrorCode::NotLeader => {
             ClientError::Unreachable(format!("{endpoint} cannot do it now: {}", info.message))
         }

@@ -1,4 +1,4 @@
-//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `activate`, `deactivate`, `restart`, `rebalance`, `kill`
+//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `logs`, `log-level`, `activate`, `deactivate`, `restart`, `rebalance`, `kill`
 //! and `remove`; and `stop` and
 //! `savepoint`, as far as they concern a cluster.
 //!
@@ -18,6 +18,8 @@ pub(super) mod endpoint;
 pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;
+pub(super) mod log_level;
+pub(super) mod logs;
 mod program;
 pub(super) mod reach;
 pub(super) mod rebalance;

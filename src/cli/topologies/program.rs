@@ -72,7 +72,7 @@ fn name_of(path: &Path) -> String {
 /// Why a host cannot run a program: the first of them, and how many there are.
 fn why_not(hosts: &[SupervisorInfo], needs: &ProgramNeeds) -> Option<String> {
     let lacks: Vec<(&str, String)> =
-        hosts.iter().filter_map(|host| Some((&*host.id, host.platform.lacks(needs)?))).collect();
+        hosts.iter().filter_map(|host| Some((&*host.host.id, host.platform.lacks(needs)?))).collect();
     let (host, why) = lacks.first()?;
     let others = match lacks.len() - 1 {
         0 => String::new(),
@@ -104,12 +104,13 @@ fn send(file: &ProgramFile, content: &[u8], client: &mut NimbusClient) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::operations::HostInfo;
     use crate::cluster::platform::{Glibc, PROCESS_PROTOCOL, Platform};
     use crate::config::Resources;
 
     fn host(id: &str, minor: u32) -> SupervisorInfo {
         SupervisorInfo {
-            id: id.to_owned(),
+            host: HostInfo { id: id.to_owned(), ..HostInfo::default() },
             rack: "default-rack".to_owned(),
             slots: 4,
             used: 0,

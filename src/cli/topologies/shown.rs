@@ -171,6 +171,9 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
     if let Some(savepoint) = savepoint_of(info) {
         lines.push(("savepoint", savepoint));
     }
+    if let Some(log) = &info.log {
+        lines.push(("logs", format!("{} until {}", shown(&log.levels), shown(&log.until))));
+    }
     if let Some(outcome) = &info.outcome {
         lines.push(("ended", format!("{}, {}", shown(&outcome.ended_at), ending(outcome))));
         let counts = [

@@ -100,6 +100,28 @@ impl WaitFlags {
         id: &TopologyId,
         goal: Goal,
     ) -> Result<CommandOutcome, CommandError> {
+        self.wait_until(&format!("squall status {}", id.name()), || {
+            let info = match client.topology(id.name()) {
+                Ok(info) if info.id == *id => info,
+                // Removed, and perhaps submitted again.
+                Ok(_) | Err(ClientError::Missing(_)) => return Ok(gone(id, goal)),
+                Err(error) => return Err(error),
+            };
+            let outcome = match info.phase {
+                TopologyPhase::Ended => Some(CommandOutcome::done_if(goal.allows(&info))),
+                _ => goal.is_reached(&info).then_some(CommandOutcome::Done),
+            };
+            Ok((describe(&info), outcome))
+        })
+    }
+
+    /// Looks again and again until there is an outcome, and shows on stderr what is seen, whenever that is something else.
+    /// `see`: the command that shows later how it goes.
+    pub(in crate::cli) fn wait_until(
+        self,
+        see: &str,
+        mut look: impl FnMut() -> Result<(String, Option<CommandOutcome>), ClientError>,
+    ) -> Result<CommandOutcome, CommandError> {
         if self.no_wait {
             return Ok(CommandOutcome::Done);
         }
@@ -107,47 +129,39 @@ impl WaitFlags {
         let begun = clock.now();
         let mut last = String::new();
         loop {
-            let looked = match client.topology(id.name()) {
-                Ok(info) if info.id == *id => Some(info),
-                // Removed, and perhaps submitted again.
-                Ok(_) | Err(ClientError::Missing(_)) => return Ok(gone(id, goal)),
+            let was_seen = match look() {
+                Ok((seen, outcome)) => {
+                    show(&mut last, seen);
+                    if let Some(outcome) = outcome {
+                        return Ok(outcome);
+                    }
+                    true
+                }
                 Err(ClientError::Unreachable(why)) => {
                     show(&mut last, format!("waiting: {why}"));
-                    None
+                    false
                 }
-                Err(error @ ClientError::Refused(_)) => return Err(error.into()),
+                Err(error) => return Err(error.into()),
             };
-            if let Some(info) = &looked {
-                show(&mut last, describe(info));
-                if info.phase == TopologyPhase::Ended {
-                    return Ok(CommandOutcome::done_if(goal.allows(info)));
-                }
-                if goal.is_reached(info) {
-                    return Ok(CommandOutcome::Done);
-                }
-            }
             let left = self.timeout.saturating_sub(clock.now().since(begun));
             if left.is_zero() {
                 let time = humantime::format_duration(self.timeout);
-                let name = id.name();
-                return match looked {
-                    Some(_) => Err(CommandError::Refused(format!(
-                        "that is not done after {time}, and is still to be done: see `squall status {name}`, or wait \
-                         longer with --timeout"
-                    ))),
-                    None => Err(CommandError::Unreachable(format!("{last} (for {time})"))),
-                };
+                return Err(match was_seen {
+                    true => CommandError::Refused(format!(
+                        "that is not done after {time}, and is still to be done: see `{see}`, or wait longer with \
+                         --timeout"
+                    )),
+                    false => CommandError::Unreachable(format!("{last} (for {time})")),
+                });
             }
             thread::sleep(LOOK_EACH.min(left));
         }
     }
 }
 
-fn gone(id: &TopologyId, goal: Goal) -> CommandOutcome {
-    terminal::write_message(&format!(
-        "{id} is not in the cluster any more: it was removed, or submitted again"
-    ));
-    CommandOutcome::done_if(goal.is_end())
+fn gone(id: &TopologyId, goal: Goal) -> (String, Option<CommandOutcome>) {
+    let seen = format!("{id} is not in the cluster any more: it was removed, or submitted again");
+    (seen, Some(CommandOutcome::done_if(goal.is_end())))
 }
 
 /// Shows a line that is another one than the last.

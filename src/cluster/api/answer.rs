@@ -44,6 +44,8 @@ pub enum ErrorCode {
     NoPath,
     /// 404: there is no such topology.
     NoTopology,
+    /// 404: there is no such supervisor.
+    NoSupervisor,
     /// 405: the path has no such method.
     NoMethod,
     /// 408: the body did not come in time.
@@ -75,7 +77,7 @@ impl ErrorCode {
             ErrorCode::Malformed => StatusCode::BAD_REQUEST,
             ErrorCode::Unauthorized => StatusCode::UNAUTHORIZED,
             ErrorCode::Denied | ErrorCode::Forbidden => StatusCode::FORBIDDEN,
-            ErrorCode::NoPath | ErrorCode::NoTopology => StatusCode::NOT_FOUND,
+            ErrorCode::NoPath | ErrorCode::NoTopology | ErrorCode::NoSupervisor => StatusCode::NOT_FOUND,
             ErrorCode::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             ErrorCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
             ErrorCode::Conflict => StatusCode::CONFLICT,
@@ -106,6 +108,7 @@ impl From<OperationError> for ApiError {
         let (code, leader) = match error {
             OperationError::NotLeader { leader } => (ErrorCode::NotLeader, leader),
             OperationError::NoTopology { .. } => (ErrorCode::NoTopology, None),
+            OperationError::NoSupervisor { .. } => (ErrorCode::NoSupervisor, None),
             OperationError::Conflict(_) => (ErrorCode::Conflict, None),
             OperationError::Invalid(_) => (ErrorCode::Invalid, None),
             OperationError::Unavailable(_) => (ErrorCode::Unavailable, None),

@@ -36,7 +36,7 @@ mod tls;
 pub use answer::{ErrorBody, ErrorCode, ErrorInfo};
 pub use limits::ApiLimits;
 pub use options::ApiOptions;
-pub use route::{BlobFound, Health, TopologyList, WantedRequest};
+pub use route::{BlobFound, DrainedRequest, Health, TopologyList, WantedRequest};
 pub use routes::open_api;
 pub use server::{ApiServer, StartApiError};
 pub use tls::{ApiTls, ApiTlsError};

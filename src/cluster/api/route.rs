@@ -33,6 +33,14 @@ pub struct BlobFound {
     pub is_there: bool,
 }
 
+/// Whether a host is to be empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainedRequest {
+    /// Whether it is.
+    pub drained: bool,
+}
+
 /// The server answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {

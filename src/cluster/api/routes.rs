@@ -20,12 +20,16 @@ use crate::cluster::api::calls::Calls;
 use crate::cluster::api::gate::{AskedBy, Gate, Needed, check_name};
 use crate::cluster::api::guard::OwnNames;
 use crate::cluster::api::open_api::document;
-use crate::cluster::api::route::{BlobFound, Content, Health, Route, TopologyList, WantedRequest, schema};
+use crate::cluster::api::route::{
+    BlobFound, Content, DrainedRequest, Health, Route, TopologyList, WantedRequest, schema,
+};
+use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
-    ClusterInfo, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted, TopologyInfo,
-    TopologyStatus,
+    ClusterInfo, HostInfo, LogLevelRequest, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
+    Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, BlobHashError};
+use crate::config::is_daemon_id;
 use crate::text::shown;
 
 /// All requests.
@@ -98,6 +102,16 @@ const ROUTES: &[Route] = &[
         handler: || get(stats),
     },
     Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/logs",
+        id: "readLogs",
+        summary: "Pieces of what the processes of a topology log, which are asked for now. Nothing is changed.",
+        needs: Right::Read,
+        body: Some(Content::Json(schema::<LogQuestion>)),
+        answers: &[(200, "They are here, or why they are not.", Some(schema::<TopologyLogs>))],
+        handler: || post(logs),
+    },
+    Route {
         method: "PUT",
         path: "/v1/topologies/{name}/wanted",
         id: "putWanted",
@@ -106,6 +120,16 @@ const ROUTES: &[Route] = &[
         body: Some(Content::Json(schema::<WantedRequest>)),
         answers: &[(200, "It will.", Some(schema::<TopologyInfo>))],
         handler: || put(put_wanted),
+    },
+    Route {
+        method: "PUT",
+        path: "/v1/topologies/{name}/log-level",
+        id: "putLogLevel",
+        summary: "Has the processes of a topology log other records for a while, or takes that back. The answer does not wait until they do.",
+        needs: Right::Operate,
+        body: Some(Content::Json(schema::<LogLevelRequest>)),
+        answers: &[(200, "They will.", Some(schema::<TopologyInfo>))],
+        handler: || put(put_log_level),
     },
     Route {
         method: "POST",
@@ -159,6 +183,16 @@ const ROUTES: &[Route] = &[
         body: None,
         answers: &[(200, "They are here.", Some(schema::<ClusterInfo>))],
         handler: || get(cluster),
+    },
+    Route {
+        method: "PUT",
+        path: "/v1/supervisors/{id}/drained",
+        id: "putDrained",
+        summary: "Has a host emptied, or used again. The answer does not wait until it is empty.",
+        needs: Right::Admin,
+        body: Some(Content::Json(schema::<DrainedRequest>)),
+        answers: &[(200, "It will be.", Some(schema::<HostInfo>))],
+        handler: || put(put_drained),
     },
     Route {
         method: "GET",
@@ -297,11 +331,27 @@ async fn stats(State(calls): Calling, name: Named) -> Result<Response, ApiError>
     Ok(json(StatusCode::OK, &status))
 }
 
+async fn logs(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let question: LogQuestion =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let logs = calls.ask_master(move |operations| operations.logs(&name, &question)).await?;
+    Ok(json(StatusCode::OK, &logs))
+}
+
 async fn put_wanted(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
     let name = topology_name(name)?;
     let request: WantedRequest =
         body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
     let topology = calls.call(move |operations| operations.want(&name, request.wanted)).await?;
+    Ok(json(StatusCode::OK, &topology))
+}
+
+async fn put_log_level(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let request: LogLevelRequest =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let topology = calls.call(move |operations| operations.log_level(&name, &request)).await?;
     Ok(json(StatusCode::OK, &topology))
 }
 
@@ -339,6 +389,14 @@ async fn cluster(State(calls): Calling) -> Result<Response, ApiError> {
     Ok(json(StatusCode::OK, &cluster))
 }
 
+async fn put_drained(State(calls): Calling, id: Named, body: Body) -> Result<Response, ApiError> {
+    let id = supervisor_id(id)?;
+    let request: DrainedRequest =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let host = calls.call(move |operations| operations.drain(&id, request.drained)).await?;
+    Ok(json(StatusCode::OK, &host))
+}
+
 /// The part of a path, decoded.
 fn part(part: Named) -> Result<String, ApiError> {
     let Path(text) = part.map_err(|_| ApiError::new(ErrorCode::Malformed, "the path is no UTF-8"))?;
@@ -348,4 +406,15 @@ fn part(part: Named) -> Result<String, ApiError> {
 /// The name in a path.
 fn topology_name(name: Named) -> Result<String, ApiError> {
     check_name(part(name)?)
+}
+
+/// The same for the id of a supervisor.
+fn supervisor_id(id: Named) -> Result<String, ApiError> {
+    let id = part(id)?;
+    if is_daemon_id(&id) {
+        return Ok(id);
+    }
+    let message =
+        format!("no supervisor is called `{}`: ids have 1 to 40 letters, digits, `_`, `.` or `-`", shown(id));
+    Err(ApiError::new(ErrorCode::Invalid, message))
 }

@@ -101,6 +101,7 @@ fn messages_arrive_in_order_and_the_end_is_the_end() {
         FromWorker::LinkDown { peer: WorkerId(3), for_ms: 10_000 },
         FromWorker::Fatal("two\nlines, and \u{1b}[31m".to_owned().into()),
         FromWorker::ClosesLate,
+        FromWorker::LogRead { question: 7, read: Err("no \"disk\"".to_owned()) },
         FromWorker::Ended { cut_short: true },
     ];
     let mut bytes: Vec<u8> = messages.iter().flat_map(line).collect();

@@ -17,7 +17,7 @@ mod nimbus;
 mod running;
 pub(crate) mod supervisor;
 
-pub use nimbus::{Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
+pub use nimbus::{DrainedRecord, Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
 pub use running::{EndRequest, make_directory, run};
 pub use supervisor::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, SupervisorState, host,

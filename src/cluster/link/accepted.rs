@@ -7,6 +7,7 @@ use crate::clock::Time;
 use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{Challenge, Hello, ObserverHello};
 use crate::cluster::link::resend::Resend;
+use crate::ids::WorkerId;
 
 /// How far a connection has come.
 pub(super) enum Stage {
@@ -20,8 +21,8 @@ pub(super) enum Stage {
     Observes { has_asked: bool },
     /// It has proven who it is.
     AwaitsIntroduction(Hello),
-    /// The master's thread decides about it.
-    AwaitsWelcome(u64),
+    /// The master's thread decides about this process of this worker.
+    AwaitsWelcome(u64, WorkerId),
     /// It carries the lines of this process.
     Up(u64),
 }
@@ -35,8 +36,8 @@ pub(super) struct Accepted {
 }
 
 /// What the master and one process have had to say to each other.
-#[derive(Default)]
 pub(super) struct Session {
+    pub(super) worker: WorkerId,
     pub(super) resend: Resend,
     /// The connection that carries it, if there is one.
     pub(super) connection: Option<u64>,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::cluster::link::arrival::Welcome;
+use crate::cluster::log_pieces::LogPiece;
 
 /// What the thread is to do.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) enum Command {
     Fence(u64),
     /// Sends this line to the observers on these connections.
     Answer(Vec<u64>, Arc<[u8]>),
+    /// A piece of the log of this process was read, for the question with this number.
+    LogRead(u64, Result<LogPiece, String>),
     End,
 }
 

@@ -22,8 +22,11 @@ use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{
     Challenge, HandshakeLine, Hello, Known, handshake_line, read_handshake, read_proof,
 };
-use crate::cluster::link::observers::Question;
+use crate::cluster::link::log_questions::LogQuestions;
+use crate::cluster::link::log_reader::LogReader;
+use crate::cluster::link::observers::is_log_read;
 use crate::cluster::link::resend::Resend;
+use crate::cluster::log_pieces::LogSource;
 use crate::net::tls::Tls;
 use crate::net::transport::Transport;
 
@@ -31,10 +34,6 @@ use crate::net::transport::Transport;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Connections that have not proven who they are, at most. More are closed at once, and come again.
 const UNPROVEN_MAX: usize = 256;
-/// Observers at a time, at most. More are refused.
-const OBSERVERS_MAX: usize = 16;
-/// An observer that neither asks nor takes its answer for so long is disconnected.
-const OBSERVER_REST: Duration = Duration::from_secs(10);
 /// The thread looks so often at what is due.
 const TICK_TIME: Duration = Duration::from_millis(50);
 const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -60,16 +59,19 @@ pub enum LinkEvent {
 pub(super) struct LinksThread {
     listener: TcpListener,
     tls: Option<Tls>,
-    known: Known,
+    pub(super) known: Known,
     epoch: u64,
     rng: StdRng,
-    clock: Clock,
-    commands: Arc<Commands>,
+    pub(super) clock: Clock,
+    pub(super) commands: Arc<Commands>,
     /// By numbers that are not used again.
-    connections: BTreeMap<u64, Accepted>,
+    pub(super) connections: BTreeMap<u64, Accepted>,
     next: u64,
     /// By process.
-    sessions: BTreeMap<u64, Session>,
+    pub(super) sessions: BTreeMap<u64, Session>,
+    /// Reads the log of this process.
+    pub(super) logs: LogReader,
+    pub(super) log_questions: LogQuestions,
     boot: String,
     told_at: Time,
     /// Not before this time a connection is accepted.
@@ -84,7 +86,7 @@ impl LinksThread {
         tls: Option<Tls>,
         known: Known,
         (epoch, seed): (u64, u64),
-        commands: Arc<Commands>,
+        (commands, logs): (Arc<Commands>, LogReader),
         events: Box<dyn Fn(LinkEvent) + Send>,
     ) -> LinksThread {
         LinksThread {
@@ -98,6 +100,8 @@ impl LinksThread {
             connections: BTreeMap::new(),
             next: 0,
             sessions: BTreeMap::new(),
+            logs,
+            log_questions: LogQuestions::default(),
             boot: boot_id(),
             told_at: Time::ZERO,
             accept_at: Time::ZERO,
@@ -121,6 +125,7 @@ impl LinksThread {
                 }
             }
             self.close_late();
+            self.answer_log_questions();
             let now = self.clock.now();
             if now.since(self.told_at) >= TELL_EVERY {
                 self.told_at = now;
@@ -175,6 +180,9 @@ impl LinksThread {
                 }
                 Command::Answer(numbers, line) => {
                     numbers.into_iter().for_each(|number| self.answer_observer(number, &line));
+                }
+                Command::LogRead(question, read) => {
+                    self.log_questions.answered(question, LogSource::Master, read);
                 }
                 Command::End => return false,
             }
@@ -266,37 +274,12 @@ impl LinksThread {
                 }
             }
             Stage::AwaitsObserverProof(hello, challenge) => {
-                let proof = read_proof(line);
-                let verified = proof.and_then(|proof| self.known.verify_observer(hello, challenge, &proof));
-                let observes = |accepted: &&Accepted| matches!(accepted.stage, Stage::Observes { .. });
-                let has_room = self.connections.values().filter(observes).count() < OBSERVERS_MAX;
-                let Some(accepted) = self.connections.get_mut(&number) else { return };
-                match verified {
-                    Ok(()) if !has_room => {
-                        let why = format!("{OBSERVERS_MAX} observers are connected already: ask again later");
-                        self.refuse(number, why);
-                    }
-                    Ok(()) => {
-                        accepted.stage = Stage::Observes { has_asked: false };
-                        accepted.deadline = self.clock.now().after(OBSERVER_REST);
-                    }
-                    Err(why) => self.refuse(number, why),
-                }
+                let (hello, challenge) = (hello.clone(), challenge.clone());
+                self.observer_proves(number, &hello, &challenge, line);
             }
             Stage::Observes { has_asked } => {
-                // It has to take an answer before it asks again, so that answers do not pile up here.
-                if *has_asked || !accepted.connection.out().is_empty() {
-                    return self.drop_connection(number);
-                }
-                match parse::<Question>(line) {
-                    Ok(Question::Stats) => {
-                        accepted.stage = Stage::Observes { has_asked: true };
-                        accepted.deadline = self.clock.now().after(OBSERVER_REST);
-                        accepted.connection.may_send_a_little();
-                        lock(&self.commands.asked).push(number);
-                    }
-                    Err(error) => self.refuse(number, error.to_string()),
-                }
+                let has_asked = *has_asked;
+                self.observer_asks(number, has_asked, line);
             }
             Stage::AwaitsIntroduction(hello) => {
                 let hello = hello.clone();
@@ -306,11 +289,15 @@ impl LinksThread {
                 }
             }
             // It waits for its answer, so it has nothing to send.
-            Stage::AwaitsWelcome(_) => self.drop_connection(number),
+            Stage::AwaitsWelcome(..) => self.drop_connection(number),
             Stage::Up(process) => {
                 let process = *process;
                 let Some(session) = self.sessions.get_mut(&process) else { return };
                 match session.resend.take(line) {
+                    Ok(Some(line)) if is_log_read(line) => {
+                        let line = line.to_vec();
+                        self.log_was_read(process, &line);
+                    }
                     Ok(Some(line)) => (self.events)(LinkEvent::Line(process, line.to_vec())),
                     Ok(None) => {}
                     // On its next connection both sides find out where they are.
@@ -336,16 +323,6 @@ impl LinksThread {
         }
     }
 
-    fn answer_observer(&mut self, number: u64, line: &[u8]) {
-        if let Some(accepted) = self.connections.get_mut(&number)
-            && matches!(accepted.stage, Stage::Observes { has_asked: true })
-        {
-            accepted.connection.out().extend_from_slice(line);
-            accepted.stage = Stage::Observes { has_asked: false };
-            accepted.deadline = self.clock.now().after(OBSERVER_REST);
-        }
-    }
-
     fn introduced(&mut self, number: u64, hello: &Hello, introduction: Introduction) {
         let Introduction { pid, boot, epoch, taken, living } = introduction;
         let process = hello.process;
@@ -355,7 +332,7 @@ impl LinksThread {
         let known = self.sessions.get_mut(&process).filter(|_| epoch == self.epoch);
         let Some(session) = known else {
             if let Some(accepted) = self.connections.get_mut(&number) {
-                accepted.stage = Stage::AwaitsWelcome(process);
+                accepted.stage = Stage::AwaitsWelcome(process, hello.worker);
             }
             return (self.events)(LinkEvent::Arrived(Arrival { worker: hello.worker, process, living }));
         };
@@ -371,7 +348,8 @@ impl LinksThread {
     }
 
     fn welcome(&mut self, process: u64, welcome: Welcome) {
-        let waits = |accepted: &Accepted| matches!(accepted.stage, Stage::AwaitsWelcome(of) if of == process);
+        let waits =
+            |accepted: &Accepted| matches!(accepted.stage, Stage::AwaitsWelcome(of, _) if of == process);
         // If it has connected again meanwhile, only its last connection is of use.
         let waiting: Vec<u64> = self
             .connections
@@ -381,16 +359,21 @@ impl LinksThread {
             .collect();
         let Some((last, others)) = waiting.split_last() else { return };
         others.iter().for_each(|number| self.drop_connection(*number));
+        let Some(Stage::AwaitsWelcome(_, worker)) = self.connections.get(last).map(|it| &it.stage) else {
+            return;
+        };
+        let worker = *worker;
         match welcome {
             Welcome::Fenced(_) => {
                 lock(&self.commands.pids).remove(&process);
-                self.answer(*last, &welcome, Stage::AwaitsWelcome(process));
+                self.answer(*last, &welcome, Stage::AwaitsWelcome(process, worker));
+                self.answer(*last, &welcome, Stage::AwaitsWelcome(process, worker));
                 if let Some(accepted) = self.connections.remove(last) {
                     accepted.connection.close();
                 }
             }
             Welcome::Fresh | Welcome::Adopted | Welcome::Again { .. } => {
-                let session = Session { resend: Resend::default(), connection: Some(*last) };
+                let session = Session { worker, resend: Resend::default(), connection: Some(*last) };
                 self.sessions.insert(process, session);
                 self.answer(*last, &welcome, Stage::Up(process));
             }
@@ -404,21 +387,21 @@ impl LinksThread {
         }
     }
 
-    fn refuse(&mut self, number: u64, why: String) {
+    pub(super) fn refuse(&mut self, number: u64, why: String) {
         if let Some(mut accepted) = self.connections.remove(&number) {
             accepted.connection.out().extend_from_slice(&handshake_line(HandshakeLine::Refused(why)));
             accepted.connection.close();
         }
     }
 
-    fn broken(&mut self, process: u64, why: String) {
+    pub(super) fn broken(&mut self, process: u64, why: String) {
         if let Some(number) = self.sessions.remove(&process).and_then(|session| session.connection) {
             self.drop_connection(number);
         }
         (self.events)(LinkEvent::Broken(process, why));
     }
 
-    fn drop_connection(&mut self, number: u64) {
+    pub(super) fn drop_connection(&mut self, number: u64) {
         let Some(accepted) = self.connections.remove(&number) else { return };
         accepted.connection.close();
         if let Stage::Up(process) = accepted.stage
@@ -434,7 +417,7 @@ impl LinksThread {
     fn close_late(&mut self) {
         let now = self.clock.now();
         let is_late = |accepted: &Accepted| {
-            let is_unproven = !matches!(accepted.stage, Stage::Up(_) | Stage::AwaitsWelcome(_));
+            let is_unproven = !matches!(accepted.stage, Stage::Up(_) | Stage::AwaitsWelcome(..));
             is_unproven && now >= accepted.deadline
         };
         let late: Vec<u64> = self

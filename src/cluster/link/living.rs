@@ -58,7 +58,11 @@ impl LifeLog {
             ToWorker::Activate => (living.active, living.was_active) = (true, true),
             ToWorker::Deactivate => living.active = false,
             ToWorker::Ending(EndCommand::Close) => living.closes = true,
-            ToWorker::Start(_) | ToWorker::Ending(_) | ToWorker::Checkpoint(_) | ToWorker::Probe { .. } => {}
+            ToWorker::Start(_)
+            | ToWorker::Ending(_)
+            | ToWorker::Checkpoint(_)
+            | ToWorker::Probe { .. }
+            | ToWorker::ReadLog { .. } => {}
         }
     }
 
@@ -83,6 +87,7 @@ impl LifeLog {
             | FromWorker::Link { .. }
             | FromWorker::LinkDown { .. }
             | FromWorker::TooLarge { .. }
+            | FromWorker::LogRead { .. }
             | FromWorker::Fatal(_)
             | FromWorker::ClosesLate
             | FromWorker::Ended { .. } => {}
@@ -111,6 +116,7 @@ pub fn outlives_its_master(message: &FromWorker) -> bool {
         | FromWorker::Checkpoint(_)
         | FromWorker::Link { .. }
         | FromWorker::LinkDown { .. }
+        | FromWorker::LogRead { .. }
         | FromWorker::ClosesLate => false,
     }
 }

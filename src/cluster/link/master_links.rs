@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -9,6 +10,7 @@ use crate::cluster::link::arrival::Welcome;
 use crate::cluster::link::commands::{Command, Commands, lock};
 use crate::cluster::link::hello::Known;
 use crate::cluster::link::links_thread::{LinkEvent, LinksThread};
+use crate::cluster::link::log_reader::LogReader;
 use crate::cluster::link::observers::Observers;
 use crate::net::tls::Tls;
 
@@ -23,7 +25,7 @@ pub struct MasterLinks {
 }
 
 impl MasterLinks {
-    /// Listens, and starts the thread, which calls `events`.
+    /// Listens, and starts the thread, which calls `events`. `directory`: the private one of this process, where it logs.
     ///
     /// # Errors
     /// When the address cannot be bound, or the system refuses a thread.
@@ -32,13 +34,15 @@ impl MasterLinks {
         tls: Option<Tls>,
         known: Known,
         (epoch, seed): (u64, u64),
+        directory: &Path,
         events: impl Fn(LinkEvent) + Send + 'static,
     ) -> io::Result<MasterLinks> {
         let listener = TcpListener::bind(listen)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let commands = Arc::new(Commands::new()?);
-        let (of_thread, events) = (Arc::clone(&commands), Box::new(events));
+        let of_thread = (Arc::clone(&commands), LogReader::new(directory));
+        let events = Box::new(events);
         let thread = LinksThread::new(listener, tls, known, (epoch, seed), of_thread, events);
         thread::Builder::new().name(LINKS_THREAD.to_owned()).spawn(move || thread.run())?;
         Ok(MasterLinks { address, commands })

@@ -16,7 +16,8 @@
 //! * `worker_link`, `master_links`: both ends. `links_thread`: the thread of the master's, `accepted` its connections, and
 //!   `commands` what it is to
 //!   do.
-//! * `observers`: who asks how the topology goes.
+//! * `observers`: who asks how the topology goes, or for logs. `observed_links`: what the thread does for them.
+//!   `log_questions`: questions about logs that are under way. `log_reader`: reads the log of a process.
 //!
 //! 1. A connection that breaks is not an event. The process connects again, and no line is lost or comes twice. What
 //!    counts as a death is silence, or another process of the same worker.
@@ -31,7 +32,10 @@ mod connection;
 mod hello;
 mod links_thread;
 mod living;
+mod log_questions;
+mod log_reader;
 mod master_links;
+mod observed_links;
 mod observers;
 mod resend;
 mod worker_link;
@@ -41,5 +45,5 @@ pub use hello::{Challenge, Hello, Known};
 pub use links_thread::LinkEvent;
 pub use living::{LifeLog, Living, outlives_its_master};
 pub use master_links::{LINKS_THREAD, MasterLinks};
-pub use observers::{Observers, observe};
+pub use observers::{ObserverAccess, Observers};
 pub use worker_link::WorkerLink;

@@ -1,4 +1,5 @@
-//! Observers: processes that know the secret of a topology, are no worker, and ask its master how it goes.
+//! Observers: processes that know the secret of a topology, are no worker, and ask its master how it goes, or what its
+//! processes log.
 //!
 //! ```text
 //!   observer                                       master
@@ -26,14 +27,22 @@ use crate::cluster::control::{line, parse};
 use crate::cluster::link::commands::{Command, Commands, lock};
 use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{HandshakeLine, Known, handshake_line, read_handshake};
+use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::{Answer, Observed};
 use crate::net::tls::Tls;
 
 /// What an observer asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Question {
     /// For the counters.
     Stats,
+    /// For pieces of logs.
+    Logs(LogQuestion),
+}
+
+/// Whether a line of a worker is an answer about its log.
+pub(super) fn is_log_read(line: &[u8]) -> bool {
+    line.starts_with(b"{\"LogRead\":")
 }
 
 /// Those who have asked a master.
@@ -86,35 +95,64 @@ impl Observer {
     }
 
     /// Asks, and waits for the answer.
-    fn ask(&mut self, at_most: Duration) -> Result<Observed, String> {
+    fn ask(&mut self, question: &Question, at_most: Duration) -> Result<Answer, String> {
         let deadline = self.clock.now().after(at_most);
-        self.connection.out().extend_from_slice(&line(&Question::Stats));
+        self.connection.out().extend_from_slice(&line(question));
         let answer = self.connection.next_line(&self.clock, deadline)?;
         match (parse::<Answer>(&answer), read_handshake(&answer)) {
-            (Ok(Answer::Stats(observed)), _) => Ok(*observed),
+            (Ok(answer), _) => Ok(answer),
             (Err(_), Err(why)) if why.starts_with("refused") => Err(why),
             (Err(error), _) => Err(format!("its answer is not what this squall understands: {error}")),
         }
     }
 }
 
-/// Asks the master at this address how its topology goes. `nonce` is random.
-///
-/// # Errors
-/// Why there is no answer within this time, for people.
-pub fn observe(
-    address: SocketAddr,
-    tls: Option<&Tls>,
-    known: &Known,
-    nonce: u128,
-    at_most: Duration,
-) -> Result<Observed, String> {
-    let clock = Clock::real();
-    let begun = clock.now();
-    let mut observer = Observer::connect(address, tls, known, nonce, at_most)?;
-    let observed = observer.ask(at_most.saturating_sub(clock.now().since(begun)))?;
-    observer.connection.close();
-    Ok(observed)
+/// How the master at an address is asked.
+#[derive(Debug)]
+pub struct ObserverAccess<'a> {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// With TLS.
+    pub tls: Option<&'a Tls>,
+    /// The topology and its secret.
+    pub known: &'a Known,
+    /// Random.
+    pub nonce: u128,
+    /// How long the answer may take, for connecting and all.
+    pub at_most: Duration,
+}
+
+impl ObserverAccess<'_> {
+    /// Asks how the topology goes.
+    ///
+    /// # Errors
+    /// Why there is no answer in time, for people.
+    pub fn stats(&self) -> Result<Observed, String> {
+        match self.ask(&Question::Stats)? {
+            Answer::Stats(observed) => Ok(*observed),
+            Answer::Logs(_) => Err("it has answered another question".to_owned()),
+        }
+    }
+
+    /// Asks for pieces of logs.
+    ///
+    /// # Errors
+    /// As [`stats`](ObserverAccess::stats).
+    pub fn logs(&self, question: &LogQuestion) -> Result<Vec<LogAnswer>, String> {
+        match self.ask(&Question::Logs(question.clone()))? {
+            Answer::Logs(answers) => Ok(answers),
+            Answer::Stats(_) => Err("it has answered another question".to_owned()),
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Result<Answer, String> {
+        let clock = Clock::real();
+        let begun = clock.now();
+        let mut observer = Observer::connect(self.address, self.tls, self.known, self.nonce, self.at_most)?;
+        let answer = observer.ask(question, self.at_most.saturating_sub(clock.now().since(begun)))?;
+        observer.connection.close();
+        Ok(answer)
+    }
 }
 
 #[cfg(test)]

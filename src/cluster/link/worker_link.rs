@@ -22,9 +22,11 @@ use crate::cluster::link::arrival::{Introduction, Welcome, boot_id};
 use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{HandshakeLine, Known, handshake_line, read_handshake};
 use crate::cluster::link::living::{LifeLog, outlives_its_master};
+use crate::cluster::link::log_reader::LogReader;
 use crate::cluster::link::resend::Resend;
 use crate::cluster::topologies::{LifeSign, MasterPlace, ORDER_FILE, WorkerOrder, read_order};
 use crate::config::NetOptions;
+use crate::logging::LevelControl;
 use crate::net::tls::Tls;
 use crate::text::shown;
 
@@ -57,7 +59,8 @@ struct Flush {
 
 impl WorkerLink {
     /// Starts the thread. `pair` is its end of the socket pair. When the worker must end, the thread logs why, and
-    /// closes the pair.
+    /// closes the pair. `levels`: those of the
+    /// logger.
     ///
     /// # Errors
     /// When the system refuses.
@@ -67,7 +70,7 @@ impl WorkerLink {
         known: Known,
         pair: UnixStream,
         seed: u64,
-        logger: Logger,
+        (logger, levels): (Logger, LevelControl),
     ) -> io::Result<WorkerLink> {
         pair.set_nonblocking(true)?;
         let clock = Clock::real();
@@ -88,6 +91,8 @@ impl WorkerLink {
             pair_lines: Lines::default(),
             pair_out: Vec::new(),
             alive,
+            logs: LogReader::new(directory),
+            logs_read: channel(),
             life: LifeLog::default(),
             resend: Resend::default(),
             connection: None,
@@ -100,6 +105,7 @@ impl WorkerLink {
             flushing: Vec::new(),
             clock,
             logger,
+            levels,
         };
         thread::Builder::new().name("squall-link".to_owned()).spawn(move || thread.run())?;
         Ok(WorkerLink { flushes })
@@ -126,6 +132,9 @@ struct LinkThread {
     pair_lines: Lines,
     pair_out: Vec<u8>,
     alive: LifeSign,
+    logs: LogReader,
+    /// Messages with pieces of logs, from the threads that read them.
+    logs_read: (Sender<FromWorker>, Receiver<FromWorker>),
     life: LifeLog,
     /// What was said with the master of `epoch`.
     resend: Resend,
@@ -141,6 +150,8 @@ struct LinkThread {
     flushing: Vec<Flush>,
     clock: Clock,
     logger: Logger,
+    /// What this process logs, which its order may change.
+    levels: LevelControl,
 }
 
 /// Why the worker must end.
@@ -165,6 +176,12 @@ impl LinkThread {
         self.wait();
         self.read_pair()?;
         self.read_connection()?;
+        while let Ok(message) = self.logs_read.1.try_recv() {
+            // Who has asked is gone without a connection.
+            if self.connection.is_some() {
+                self.push(&message)?;
+            }
+        }
         if self.life.living.is_none() {
             // Who waits for what to run does not hang.
             self.alive.give();
@@ -183,7 +200,13 @@ impl LinkThread {
         }
         self.order_at = now;
         match read_order::<WorkerOrder>(&self.directory, ORDER_FILE) {
-            Ok(Some(order)) => self.order = order,
+            Ok(Some(order)) => {
+                if order.log.levels != self.order.log.levels {
+                    self.levels.set(order.log.levels.clone());
+                    info!(self.logger, "other records are logged from here on"; "levels" => %order.log.levels);
+                }
+                self.order = order;
+            }
             Ok(None) => {}
             Err(error) => {
                 debug!(self.logger, "the order of this worker cannot be read"; "error" => shown(&error))
@@ -370,8 +393,15 @@ impl LinkThread {
         Ok(())
     }
 
-    /// Passes a message of the master on to the worker.
+    /// Passes a message of the master on to the worker. About logs it is answered here.
     fn obey(&mut self, mut message: ToWorker) {
+        if let ToWorker::ReadLog { question, wish } = message {
+            let answers = self.logs_read.0.clone();
+            return self.logs.read(wish, move |read| {
+                // When the process ends, nobody takes it.
+                let _ = answers.send(FromWorker::LogRead { question, read });
+            });
+        }
         if let ToWorker::Start(start) = &mut message {
             // Addresses and certificates are those of this host; peers must agree on the rest.
             let NetOptions { listen, insecure, tls, .. } = self.order.net.clone();

@@ -43,6 +43,7 @@ use crate::cluster::topologies::{
     start_process_log, write_order,
 };
 use crate::files::read_regular;
+use crate::logging::LevelControl;
 use crate::net::tls::Tls;
 use crate::text::shown;
 use crate::topology::registry::Registry;
@@ -99,6 +100,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
         reported: None,
         wanted: order.spec.wanted,
         logger: logger.clone(),
+        levels: log.levels.clone(),
     };
     match Begun::new(directory, registry, &order, &logger) {
         Ok(begun) => {
@@ -212,6 +214,7 @@ impl Begun {
             tls,
             known,
             (order.epoch, seed),
+            directory,
             wishes.clone(),
         )?;
         let (address, observers) = (linked.address(), linked.observers());
@@ -278,6 +281,10 @@ impl Begun {
             }
             if placed.is_some_and(|version| version != self.assignment) {
                 return Err(AppointedError::Replaced("executors are placed in another way"));
+            }
+            if *desk.levels.get() != order.log.levels {
+                desk.levels.set(order.log.levels.clone());
+                info!(desk.logger, "other records are logged from here on"; "levels" => %order.log.levels);
             }
             wish = order.spec.savepoint;
             if order.spec.wanted != desk.wanted {
@@ -354,6 +361,8 @@ struct Desk<'d> {
     reported: Option<MasterReport>,
     wanted: Wanted,
     logger: Logger,
+    /// What this process logs, which its order may change.
+    levels: LevelControl,
 }
 
 impl Desk<'_> {

@@ -195,6 +195,8 @@ impl Core {
                 self.note(Note::Fatal(who, failure.why.clone()));
                 self.workers[index].fatal = Some(failure);
             }
+            // `link` has taken it for whoever has asked.
+            FromWorker::LogRead { .. } => {}
             FromWorker::ClosesLate => self.extend_deadline(who, now),
             FromWorker::Ended { cut_short } => {
                 self.workers[index].has_ended = true;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,11 +46,12 @@ impl LinkedProcesses {
         tls: Option<Tls>,
         known: Known,
         (epoch, seed): (u64, u64),
+        directory: &Path,
         happenings: Sender<Event>,
     ) -> io::Result<LinkedProcesses> {
         let by_process: Arc<Mutex<BTreeMap<u64, Endpoint>>> = Arc::default();
         let (whose, events) = (Arc::clone(&by_process), happenings.clone());
-        let links = MasterLinks::listen(listen, tls, known, (epoch, seed), move |event| {
+        let links = MasterLinks::listen(listen, tls, known, (epoch, seed), directory, move |event| {
             let of = |process| lock(&whose).get(&process).copied();
             let event = match event {
                 LinkEvent::Arrived(arrival) => Some(Event::Arrived(arrival)),

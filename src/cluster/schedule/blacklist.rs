@@ -11,11 +11,12 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::cluster::schedule::view::{ClusterView, HostState};
+use crate::config::BlacklistLimits;
 
 /// When a host is blacklisted, and for how long. [`Default`] has Storm's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlacklistOptions {
-    /// So many faults are too many.
+    /// So many faults are too many; 0: no host is blacklisted.
     pub count: usize,
     /// The time within which they count.
     pub within: Duration,
@@ -23,13 +24,20 @@ pub struct BlacklistOptions {
     pub resume_after: Duration,
 }
 
+impl From<BlacklistLimits> for BlacklistOptions {
+    fn from(limits: BlacklistLimits) -> BlacklistOptions {
+        let BlacklistLimits { tolerance_count, tolerance_time, resume_time } = limits;
+        BlacklistOptions {
+            count: tolerance_count as usize,
+            within: tolerance_time,
+            resume_after: resume_time,
+        }
+    }
+}
+
 impl Default for BlacklistOptions {
     fn default() -> BlacklistOptions {
-        BlacklistOptions {
-            count: 3,
-            within: Duration::from_secs(300),
-            resume_after: Duration::from_secs(1800),
-        }
+        BlacklistLimits::default().into()
     }
 }
 
@@ -67,10 +75,13 @@ impl Blacklist {
     /// A host failed: it was gone, or a worker of it could not be started.
     pub fn fault(&mut self, host: &str, now: Duration) {
         self.forget(now);
+        if self.options.count == 0 {
+            return;
+        }
         let host = SmolStr::new(host);
         let faults = self.faults.entry(host.clone()).or_default();
         faults.push_back(now);
-        if faults.len() >= self.options.count.max(1) {
+        if faults.len() >= self.options.count {
             self.faults.remove(&host);
             self.out.insert(host, now + self.options.resume_after);
         }
@@ -164,6 +175,14 @@ mod tests {
         }
         blacklist.fault("a", Duration::from_secs(605));
         assert_eq!(out(&blacklist, 605), ["a"]);
+    }
+
+    #[test]
+    fn without_a_count_no_host_is_blacklisted() {
+        let mut blacklist = blacklist(0, 300, 1800);
+        (0..10).for_each(|at| blacklist.fault("a", Duration::from_secs(at)));
+        assert_eq!(out(&blacklist, 10), [""; 0]);
+        assert_eq!(blacklist.faults.len(), 0);
     }
 
     #[test]

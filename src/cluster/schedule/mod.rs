@@ -46,7 +46,7 @@ use crate::topology::plan::ExecutorId;
 
 pub use blacklist::{Blacklist, BlacklistOptions};
 pub use moves::{Move, MoveReason};
-pub use shortage::{HostShortage, Lack, Resource, Shortage};
+pub use shortage::{HostShortage, Lack, Resource, Shortage, Stays};
 pub use view::{ClusterView, Demand, Guarantee, Host, HostState, Placement, Slot};
 
 /// Where everything runs.
@@ -81,6 +81,8 @@ pub struct TopologyPlan {
     pub moves: Vec<Move>,
     /// What it lacks, if it does not run, or has fewer workers than it asks for.
     pub shortage: Option<Shortage>,
+    /// Why it keeps workers on hosts that are draining, if it does.
+    pub stays: Option<Stays>,
     /// The topology that it was evicted for, if it does not run because of that.
     pub evicted_for: Option<SmolStr>,
 }
@@ -224,8 +226,19 @@ fn topology_plan(
         placement,
         moves,
         shortage: planner.shortages[at].clone(),
+        stays: placed.and_then(|placed| stays(planner, view, placed, at)),
         evicted_for: evicted_for.filter(|_| placed.is_none()),
     }
+}
+
+fn stays(planner: &Planner<'_>, view: &ClusterView, placed: &Placed, at: usize) -> Option<Stays> {
+    let shortage = planner.stays[at].clone()?;
+    let hosts = placed.held.values().map(|(place, _)| &view.hosts[place.host]);
+    let mut hosts: Vec<SmolStr> =
+        hosts.filter(|host| host.state == HostState::Draining).map(|host| host.id.clone()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    Some(Stays { hosts, shortage })
 }
 
 fn placement(view: &ClusterView, placed: &Placed) -> Placement {

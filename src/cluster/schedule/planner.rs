@@ -34,6 +34,8 @@ pub(super) struct Planner<'a> {
     held: Vec<Held>,
     pub placed: Vec<Option<Placed>>,
     pub shortages: Vec<Option<Shortage>>,
+    /// What is short elsewhere, if it stays on hosts that are draining.
+    pub stays: Vec<Option<Shortage>>,
     /// For whom each was evicted last.
     pub evicted_for: Vec<Option<usize>>,
     /// The isolated topologies for which each had to leave a host, by host.
@@ -64,6 +66,7 @@ impl<'a> Planner<'a> {
             held: vec![Held::new(); count],
             placed: vec![None; count],
             shortages: vec![None; count],
+            stays: vec![None; count],
             evicted_for: vec![None; count],
             left_for: vec![BTreeMap::new(); count],
         }
@@ -154,14 +157,29 @@ impl<'a> Planner<'a> {
             }),
             false => self.place_or_evict(position, &preferred),
         };
+        self.stays[topology] = None;
         match result {
             Ok((placed, shortage)) => {
+                self.stays[topology] = self.why_it_stays(topology, &placed, &preferred);
                 self.shortages[topology] = shortage;
                 self.placed[topology] = Some(placed);
             }
             Err(shortage) => self.shortages[topology] = Some(shortage),
         }
         self.placed[topology] != before
+    }
+
+    /// What was short on other hosts, if a topology that was just booked has workers on hosts that are draining.
+    fn why_it_stays(&mut self, topology: usize, placed: &Placed, preferred: &Preferred) -> Option<Shortage> {
+        let is_draining =
+            |(place, _): &(Place, Resources)| self.ledger.host(place.host).state == HostState::Draining;
+        if !placed.held.values().any(is_draining) {
+            return None;
+        }
+        let held = self.release(topology);
+        let elsewhere = self.place_within(topology, preferred, Reach::Open);
+        self.book(topology, held);
+        elsewhere.err()
     }
 
     /// What it would like to keep: what this plan gave it before, or where it runs.
@@ -337,24 +355,33 @@ impl<'a> Planner<'a> {
 
     /// Places a topology without taking anything from others.
     fn place(&self, topology: usize, preferred: &Preferred) -> Result<(Placed, Option<Shortage>), Shortage> {
-        let task = &self.tasks[topology];
         let mut first = None;
         for reach in self.reaches() {
-            let placed = match self.strategy(topology) {
-                SchedulingStrategy::Even => place_evenly(&self.ledger, task, preferred, reach)
-                    .map(|placed| (self.fewer_workers(task, placed.held.len()), placed))
-                    .map(|(shortage, placed)| (placed, shortage))
-                    .ok_or_else(|| self.no_slot(task)),
-                SchedulingStrategy::ResourceAware => {
-                    pack(&self.ledger, task, preferred, reach).map(|placed| (placed, None))
-                }
-            };
-            match placed {
+            match self.place_within(topology, preferred, reach) {
                 Ok(placed) => return Ok(placed),
                 Err(shortage) => first.get_or_insert(shortage),
             };
         }
         Err(first.expect("there is an attempt for open hosts"))
+    }
+
+    /// The same, on these hosts.
+    fn place_within(
+        &self,
+        topology: usize,
+        preferred: &Preferred,
+        reach: Reach,
+    ) -> Result<(Placed, Option<Shortage>), Shortage> {
+        let task = &self.tasks[topology];
+        match self.strategy(topology) {
+            SchedulingStrategy::Even => place_evenly(&self.ledger, task, preferred, reach)
+                .map(|placed| (self.fewer_workers(task, placed.held.len()), placed))
+                .map(|(shortage, placed)| (placed, shortage))
+                .ok_or_else(|| self.no_slot(task)),
+            SchedulingStrategy::ResourceAware => {
+                pack(&self.ledger, task, preferred, reach).map(|placed| (placed, None))
+            }
+        }
     }
 
     fn reaches(&self) -> Vec<Reach> {

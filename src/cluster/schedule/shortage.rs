@@ -79,6 +79,31 @@ pub struct Shortage {
     pub closed_hosts: usize,
 }
 
+/// Why workers stay on hosts that are draining.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stays {
+    /// These hosts.
+    pub hosts: Vec<SmolStr>,
+    /// What is short on the others.
+    pub shortage: Shortage,
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named =
+            self.hosts.iter().take(HOSTS_NAMED_MAX).map(SmolStr::as_str).collect::<Vec<_>>().join(", ");
+        let more = match self.hosts.len().saturating_sub(HOSTS_NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        write!(
+            f,
+            "it stays on {named}{more}, although that is to be empty, because there is no room elsewhere: "
+        )?;
+        write!(f, "{}", self.shortage)
+    }
+}
+
 impl fmt::Display for HostShortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HostShortage { host, resource, needed, free } = self;

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! * [`TopologyId`], [`TopologyNodes`]: names. `catalog`, `spec`, `assignment`, `master`, `state`: records.
-//! * `begin`: how a topology begins, if it takes checkpoints. `savepoint`: what is wanted of a running one.
+//! * `begin`: how a topology begins, if it takes checkpoints. `savepoint`, `log_levels`: what is wanted of a running one.
 //! * `orders`: the files by which a supervisor and its masters and workers speak.
+//! * `log_reading`: pieces of what the processes log and print.
 //! * `occupancy`: which process has such a directory.
 //! * `key`: the key that all hosts of a cluster have, and the secrets that follow from it.
 //!
@@ -27,6 +28,8 @@ mod catalog;
 mod id;
 mod key;
 mod life_sign;
+mod log_levels;
+mod log_reading;
 mod master;
 mod nodes;
 mod occupancy;
@@ -44,6 +47,8 @@ pub use catalog::CatalogRecord;
 pub use id::{CLUSTER_NAME_MAX, TopologyId, TopologyIdError};
 pub use key::{ClusterKey, ClusterKeyError};
 pub use life_sign::LifeSign;
+pub use log_levels::LogLevels;
+pub use log_reading::read_log;
 pub use master::MasterRecord;
 pub use nodes::{TopologyNodes, topologies_node};
 pub use occupancy::{LOCK_FILE, Occupancy, OccupancyError, Occupant, occupant_of};

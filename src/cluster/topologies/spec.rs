@@ -8,6 +8,7 @@ use crate::cluster::blob_hash::BlobHash;
 use crate::cluster::coordination::Record;
 use crate::cluster::topologies::begin::TopologyBegin;
 use crate::cluster::topologies::id::TopologyId;
+use crate::cluster::topologies::log_levels::LogLevels;
 use crate::cluster::topologies::savepoint::SavepointWish;
 
 /// What somebody wants a topology to do.
@@ -60,6 +61,8 @@ pub struct SpecRecord {
     pub wanted: Wanted,
     /// The savepoint that was wanted last.
     pub savepoint: Option<SavepointWish>,
+    /// What its processes log for a while.
+    pub log: Option<LogLevels>,
 }
 
 impl Record for SpecRecord {

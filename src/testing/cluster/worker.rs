@@ -229,6 +229,8 @@ impl SimulatedProcess {
                 }
             }
             ToWorker::Checkpoint(order) => self.worker.carry_out_order(order),
+            // Only asked of processes that a supervisor has started.
+            ToWorker::ReadLog { .. } => {}
             ToWorker::Probe { wave } => {
                 self.to_master.push(FromWorker::Progress { wave, progress: self.worker.progress() });
             }

@@ -1,4 +1,4 @@
-//! Every key of the engine's file, once, as `keys` has those of topology documents.
+//! Every key of the engine's file, once, as `keys` has those of topology documents. One file, because it is one table.
 
 use std::path::PathBuf;
 
@@ -333,6 +333,12 @@ static NIMBUS: &[EngineKey] = &[
         shape: Shape::Period(|o, v| o.nimbus.supervisor_timeout = v),
     },
     Key {
+        path: "nimbus.blacklist",
+        doc: "When a host whose supervisor goes away again and again gets no new workers for a while.",
+        default: "see below",
+        shape: Shape::Nested(BLACKLIST),
+    },
+    Key {
         path: "nimbus.listen",
         doc: "Where its API is reached; port 0: the system chooses.",
         default: "\"127.0.0.1:7070\"",
@@ -388,6 +394,27 @@ static NIMBUS_TLS: &[EngineKey] = &[
         doc: "The PEM file with the certificates of the authorities that a nimbus must be signed by.",
         default: "none; commands need it",
         shape: Shape::Text(PATH, |o, text| path(nimbus_tls(o).authority.get_or_insert_default(), text)),
+    },
+];
+
+static BLACKLIST: &[EngineKey] = &[
+    Key {
+        path: "nimbus.blacklist.tolerance_count",
+        doc: "So many times are too many; 0: never.",
+        default: "3",
+        shape: Shape::Count(0, limits::TOLERANCE_COUNT_MAX, |o, v| o.nimbus.blacklist.tolerance_count = v),
+    },
+    Key {
+        path: "nimbus.blacklist.tolerance_time",
+        doc: "The time within which they count.",
+        default: "\"5m\"",
+        shape: Shape::Period(|o, v| o.nimbus.blacklist.tolerance_time = v),
+    },
+    Key {
+        path: "nimbus.blacklist.resume_time",
+        doc: "The host gets new workers again after this time.",
+        default: "\"30m\"",
+        shape: Shape::Period(|o, v| o.nimbus.blacklist.resume_time = v),
     },
 ];
 

@@ -14,6 +14,7 @@ use squall::cluster::coordination::{CandidateRecord, ClusterRecord, MemoryClient
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus, NimbusState};
 use squall::cluster::operations::{Operations, SubmitRequest};
+use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, BlobHash, CatalogRecord, SpecRecord, TopologyBegin, TopologyNodes, Wanted,
     topologies_node,
@@ -109,6 +110,7 @@ impl World {
             blobs: self.blobs.clone(),
             registry: self.registry.clone(),
             supervisor_timeout: SUPERVISOR_TIMEOUT,
+            blacklist: BlacklistOptions::default(),
             rng: StdRng::seed_from_u64(self.starts ^ self.plan.seed << 20),
             masters: None,
             logger: no_log(),

@@ -713,6 +713,8 @@ impl World {
                 };
                 worker.kept.push(FromWorker::Progress { wave, progress });
             }
+            // Nobody asks for logs here.
+            ToWorker::ReadLog { .. } => {}
             ToWorker::Members(_) | ToWorker::Activate | ToWorker::Deactivate | ToWorker::Checkpoint(_) => {}
         }
         None

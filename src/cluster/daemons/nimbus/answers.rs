@@ -1,19 +1,24 @@
 //! What was read, as operators are answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use crate::cluster::coordination::{
     CandidateRecord, ClusterRecord, LeaderRecord, candidates_of, read_record,
 };
 use crate::cluster::daemons::belonging::{cluster_node, nimbus_node};
-use crate::cluster::daemons::nimbus::found::{FoundTopology, read_all, read_supervisors};
+use crate::cluster::daemons::nimbus::found::{Found, FoundTopology, read_all, read_supervisors};
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::supervisor::SupervisorRecord;
 use crate::cluster::operations::{
-    ClusterInfo, MasterInfo, NimbusInfo, SupervisorInfo, TopologyInfo, WorkerInfo,
+    ClusterInfo, HostInfo, HostedInfo, LogLevelInfo, MasterInfo, NimbusInfo, SupervisorInfo, TopologyInfo,
+    WorkerInfo,
 };
 use crate::cluster::schedule::Placement;
 use crate::cluster::topologies::{MasterRecord, StateRecord};
+use crate::tuple::Timestamp;
 
 /// The workers of a placement, by number.
 pub(super) fn workers_of(placement: Option<&Placement>) -> Vec<WorkerInfo> {
@@ -56,14 +61,61 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         outcome,
         savepoint_wanted: spec.savepoint.clone(),
         savepoint,
+        log: spec.log.as_ref().map(|log| LogLevelInfo {
+            levels: log.levels.clone(),
+            until: Timestamp(i64::try_from(log.until.saturating_mul(1_000_000)).unwrap_or(i64::MAX))
+                .to_string(),
+        }),
         workers: workers_of(assignment.and_then(|assignment| assignment.placement.as_ref())),
         master,
         short: assignment.and_then(|assignment| assignment.short.clone()),
     })
 }
 
+/// How long hosts are blacklisted from now on, by id.
+pub(super) type Blacklisted = BTreeMap<SmolStr, Duration>;
+
+/// All hosts about which there is something to say, by id: those that are there, and those of which something is wanted,
+/// or where something should run.
+pub(super) fn hosts_of(found: &Found, blacklisted: &Blacklisted) -> BTreeMap<String, HostInfo> {
+    let mut hosts: BTreeMap<String, HostInfo> = BTreeMap::new();
+    fn of<'a>(hosts: &'a mut BTreeMap<String, HostInfo>, id: &str) -> &'a mut HostInfo {
+        hosts.entry(id.to_owned()).or_insert_with(|| HostInfo { id: id.to_owned(), ..HostInfo::default() })
+    }
+    for supervisor in &found.supervisors {
+        of(&mut hosts, &supervisor.id).is_there = true;
+    }
+    for (id, since) in &found.drained.hosts {
+        of(&mut hosts, id).drained_since = Some(since.clone());
+    }
+    for (id, left) in blacklisted {
+        of(&mut hosts, id).blacklisted_for = Some(left.as_secs());
+    }
+    for assignment in found.topologies.iter().filter_map(|topology| topology.assignment.as_ref()) {
+        let assignment = &assignment.record;
+        let mut there: BTreeMap<&str, HostedInfo> = BTreeMap::new();
+        let hosted = || HostedInfo {
+            topology: assignment.id.name().to_owned(),
+            workers: Vec::new(),
+            master: false,
+            short: assignment.short.clone(),
+        };
+        for (worker, slot) in assignment.placement.iter().flat_map(|placement| &placement.slots) {
+            there.entry(&slot.host).or_insert_with(hosted).workers.push(worker.0);
+        }
+        if let Some(master) = &assignment.master {
+            there.entry(master).or_insert_with(hosted).master = true;
+        }
+        for (host, mut hosted) in there {
+            hosted.workers.sort_unstable();
+            of(&mut hosts, host).runs.push(hosted);
+        }
+    }
+    hosts
+}
+
 /// The cluster.
-pub(super) fn cluster_of(fence: &Fence<'_>) -> Result<ClusterInfo, LeadError> {
+pub(super) fn cluster_of(fence: &Fence<'_>, blacklisted: &Blacklisted) -> Result<ClusterInfo, LeadError> {
     let coordination = fence.coordination;
     let cluster = read_record::<ClusterRecord>(coordination, &cluster_node())?;
     let leader = read_record::<LeaderRecord>(coordination, &nimbus_node())?.map(|(leader, _)| leader);
@@ -74,27 +126,29 @@ pub(super) fn cluster_of(fence: &Fence<'_>) -> Result<ClusterInfo, LeadError> {
         let found = read_record::<CandidateRecord>(coordination, &path)?;
         nimbuses.extend(found.map(|(record, _)| NimbusInfo { id: record.id, address: record.address }));
     }
-    let mut used: BTreeMap<String, u16> = BTreeMap::new();
-    for topology in read_all(fence)?.map_or_else(Vec::new, |found| found.topologies) {
-        let placement = topology.assignment.and_then(|assignment| assignment.record.placement);
-        for (_, slot) in placement.iter().flat_map(|placement| &placement.slots) {
-            *used.entry(slot.host.to_string()).or_default() += 1;
+    let found = read_all(fence)?;
+    let mut hosts = found.as_ref().map_or_else(BTreeMap::new, |found| hosts_of(found, blacklisted));
+    let supervisors = found.map_or_else(|| read_supervisors(fence), |found| Ok(found.supervisors))?;
+    let supervisor = |record: SupervisorRecord| {
+        let host = hosts.remove(&record.id).unwrap_or_default();
+        let used: usize = host.runs.iter().map(|hosted| hosted.workers.len()).sum();
+        SupervisorInfo {
+            used: u16::try_from(used).unwrap_or(u16::MAX),
+            rack: record.rack,
+            slots: record.slots,
+            resources: record.resources,
+            platform: record.platform,
+            started_at: record.started_at,
+            host: HostInfo { id: record.id, is_there: true, ..host },
         }
-    }
-    let supervisor = |record: SupervisorRecord| SupervisorInfo {
-        used: used.get(&record.id).copied().unwrap_or(0),
-        id: record.id,
-        rack: record.rack,
-        slots: record.slots,
-        resources: record.resources,
-        platform: record.platform,
-        started_at: record.started_at,
     };
+    let supervisors = supervisors.into_iter().map(supervisor).collect();
     Ok(ClusterInfo {
         id: cluster.map(|(record, _)| record.id).unwrap_or_default(),
         epoch: leader.as_ref().map_or(0, |leader| leader.epoch),
         leader: leader.and_then(|leader| leader.holder).map(|holder| holder.id),
         nimbuses,
-        supervisors: read_supervisors(fence)?.into_iter().map(supervisor).collect(),
+        supervisors,
+        missing: hosts.into_values().collect(),
     })
 }

@@ -1,7 +1,8 @@
-//! How a leader begins an epoch: it writes the catalog and each spec and assignment once, with its epoch and unchanged
-//! content. From then on nothing that an earlier leader has read can be written.
+//! How a leader begins an epoch: it writes the catalog, the drained hosts, and each spec and assignment once, with its
+//! epoch and unchanged content. From then on nothing that an earlier leader has read can be written.
 
 use crate::cluster::coordination::NodePath;
+use crate::cluster::daemons::nimbus::drained::{DrainedRecord, drained_node};
 use crate::cluster::daemons::nimbus::standing::{Authored, Fence, LeadError, Stored};
 use crate::cluster::topologies::{
     AssignmentRecord, CatalogRecord, SpecRecord, TopologyNodes, topologies_node,
@@ -24,6 +25,10 @@ pub(super) fn begin(fence: &Fence<'_>) -> Result<(), LeadError> {
             catalog
         }
     };
+    if write_once::<DrainedRecord>(fence, &drained_node())?.is_none() {
+        let drained = DrainedRecord { epoch: fence.epoch, ..DrainedRecord::default() };
+        fence.create(&drained_node(), &drained)?;
+    }
     for id in catalog.topologies.values() {
         let nodes = TopologyNodes::of(id);
         write_once::<SpecRecord>(fence, &nodes.spec)?;

@@ -182,7 +182,11 @@ fn plan(
 }
 
 /// A topology that has not ended, and is not to end.
-fn running(leader: &Leader, fence: &Fence<'_>, name: &str) -> Result<FoundTopology, OperationError> {
+pub(super) fn running(
+    leader: &Leader,
+    fence: &Fence<'_>,
+    name: &str,
+) -> Result<FoundTopology, OperationError> {
     let (_, found) = find(fence, name).map_err(|error| leader.refused(error))?;
     let found = found.ok_or_else(|| no_topology(name))?;
     let conflict = |what: &str| Err(OperationError::Conflict(format!("topology `{name}` {what}")));
@@ -194,7 +198,7 @@ fn running(leader: &Leader, fence: &Fence<'_>, name: &str) -> Result<FoundTopolo
 }
 
 /// Writes what is wanted, with the next number, and has it followed at once.
-fn write_spec(
+pub(super) fn write_spec(
     leader: &Leader,
     work: &mut Work,
     fence: &Fence<'_>,
@@ -214,7 +218,7 @@ fn write_spec(
     }
 }
 
-fn info_now(
+pub(super) fn info_now(
     leader: &Leader,
     fence: &Fence<'_>,
     name: &str,

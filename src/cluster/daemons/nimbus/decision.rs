@@ -20,7 +20,9 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::coordination::encode_record;
-use crate::cluster::schedule::{ClusterView, Demand, Host, Move, Placement, Slot, TopologyPlan, plan};
+use crate::cluster::schedule::{
+    ClusterView, Demand, Host, HostState, Move, Placement, Slot, TopologyPlan, plan,
+};
 use crate::cluster::topologies::{
     AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
 };
@@ -179,7 +181,8 @@ struct Next {
 impl Next {
     fn of(plan: TopologyPlan) -> Next {
         let evicted = plan.evicted_for.map(|other| format!("it has to make room for `{other}`"));
-        let short = evicted.or_else(|| plan.shortage.map(|shortage| shortage.to_string()));
+        let stays = plan.stays.map(|stays| stays.to_string());
+        let short = evicted.or(stays).or_else(|| plan.shortage.map(|shortage| shortage.to_string()));
         match plan.placement {
             Some(placement) => Next { placement: Some(placement), short },
             None => Next { placement: None, short: short.or_else(|| Some("there is no room".to_owned())) },
@@ -219,11 +222,18 @@ fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made)
     (moved || says_else).then_some(Change::Assign(record))
 }
 
-/// The host of the master: where it is, if that host is there, or that of the lowest worker.
+/// The host of the master: where it is, if that host is there and is not to be empty, or that of the lowest worker whose
+/// host is not.
 fn master(placement: &Placement, before: Option<&str>, hosts: &[Host]) -> Option<String> {
-    let stays = before.filter(|before| hosts.iter().any(|host| host.id == *before));
-    let lowest = || placement.slots.iter().min_by_key(|(worker, _)| *worker).map(|(_, slot)| &*slot.host);
-    stays.or_else(lowest).map(str::to_owned)
+    let state = |id: &str| hosts.iter().find(|host| host.id == id).map(|host| host.state);
+    let is_draining = |id: &str| state(id) == Some(HostState::Draining);
+    let stays = before.filter(|before| state(before).is_some());
+    let lowest = |may: &dyn Fn(&str) -> bool| {
+        let slots = placement.slots.iter().filter(|(_, slot)| may(&slot.host));
+        slots.min_by_key(|(worker, _)| *worker).map(|(_, slot)| &*slot.host)
+    };
+    let open = stays.filter(|before| !is_draining(before)).or_else(|| lowest(&|host| !is_draining(host)));
+    open.or(stays).or_else(|| lowest(&|_| true)).map(str::to_owned)
 }
 
 /// The slots that topologies have, and one slot 0 of each host that has a master.

@@ -2,6 +2,7 @@
 
 use crate::cluster::coordination::{RecordAccessError, Version, read_record};
 use crate::cluster::daemons::belonging::supervisors_node;
+use crate::cluster::daemons::nimbus::drained::{DrainedRecord, drained_node};
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
 use crate::cluster::daemons::supervisor::SupervisorRecord;
 use crate::cluster::operations::OperationError;
@@ -33,6 +34,8 @@ pub(super) struct Found {
     pub catalog: Stored<CatalogRecord>,
     pub topologies: Vec<FoundTopology>,
     pub supervisors: Vec<SupervisorRecord>,
+    /// The hosts that are to be empty.
+    pub drained: DrainedRecord,
 }
 
 /// Reads everything. `None`: there is no catalog.
@@ -42,7 +45,9 @@ pub(super) fn read_all(fence: &Fence<'_>) -> Result<Option<Found>, LeadError> {
     for id in catalog.record.topologies.values() {
         topologies.extend(read_topology(fence, id)?);
     }
-    Ok(Some(Found { catalog, topologies, supervisors: read_supervisors(fence)? }))
+    let drained =
+        fence.read::<DrainedRecord>(&drained_node())?.map(|stored| stored.record).unwrap_or_default();
+    Ok(Some(Found { catalog, topologies, supervisors: read_supervisors(fence)?, drained }))
 }
 
 /// Reads one topology of the catalog. `None`: it has no spec, which only a person can have deleted.

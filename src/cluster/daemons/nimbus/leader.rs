@@ -1,6 +1,6 @@
 //! What a nimbus does while it leads: one pass after the other. A pass reads everything, decides, and writes what differs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use slog::{Logger, info, warn};
+use smol_str::SmolStr;
 
 use crate::clock::{Clock, Time};
 use crate::cluster::blobs::BlobStore;
 use crate::cluster::coordination::{Coordination, Notice, Notify};
 use crate::cluster::daemons::belonging::supervisors_node;
+use crate::cluster::daemons::nimbus::answers::Blacklisted;
 use crate::cluster::daemons::nimbus::begin::begin;
 use crate::cluster::daemons::nimbus::daemon::NimbusState;
 use crate::cluster::daemons::nimbus::decision::{Change, Known, decide, used_slots};
 use crate::cluster::daemons::nimbus::found::{Found, FoundTopology, read_all};
 use crate::cluster::daemons::nimbus::garbage::{delete_unlisted, remove_blobs};
 use crate::cluster::daemons::nimbus::hosts::Hosts;
+use crate::cluster::daemons::nimbus::raised_levels::take_back_levels;
 use crate::cluster::daemons::nimbus::sources::Sources;
 use crate::cluster::daemons::nimbus::standing::{Fence, Lead, LeadError, Standing};
-use crate::cluster::schedule::Host;
+use crate::cluster::schedule::{BlacklistOptions, Host};
 use crate::cluster::topologies::{BlobHash, ClusterKey, TopologyId, topologies_node};
 use crate::config::net::TlsPaths;
 use crate::topology::Topology;
@@ -47,6 +50,8 @@ pub struct LeaderOptions {
     pub registry: Registry,
     /// What runs on a host is placed elsewhere when its supervisor was missing for so long.
     pub supervisor_timeout: Duration,
+    /// When a host whose supervisor goes away again and again is blacklisted, and for how long.
+    pub blacklist: BlacklistOptions,
     /// Names runs. Nobody else draws the same.
     pub rng: StdRng,
     /// How it asks masters for counters; `None`: it does not.
@@ -73,6 +78,9 @@ pub struct Leader {
     pub(super) blobs: BlobStore,
     pub(super) masters: Option<MasterAccess>,
     supervisor_timeout: Duration,
+    blacklist: BlacklistOptions,
+    /// Until when hosts are blacklisted, as of the last pass, for whoever asks.
+    blacklisted: Mutex<BTreeMap<SmolStr, Time>>,
     /// Whoever writes has it.
     work: Mutex<Work>,
     /// Whether something has changed since the last pass began.
@@ -90,6 +98,8 @@ pub(super) struct Work {
     pub rng: StdRng,
     next_pass: Time,
     next_sweep: Time,
+    /// When levels of logs are to be taken back, as of the last pass.
+    levels_end: Option<Time>,
     /// What was logged last that kept a pass from being finished.
     shown: Option<String>,
 }
@@ -112,13 +122,16 @@ impl Leader {
             blobs: options.blobs.clone(),
             masters: options.masters,
             supervisor_timeout: options.supervisor_timeout,
+            blacklist: options.blacklist,
+            blacklisted: Mutex::default(),
             work: Mutex::new(Work {
                 begun: None,
-                hosts: Hosts::default(),
+                hosts: Hosts::new(options.blacklist),
                 sources: Sources::new(options.blobs, options.registry),
                 rng: options.rng,
                 next_pass: Time::ZERO,
                 next_sweep: Time::ZERO,
+                levels_end: None,
                 shown: None,
             }),
             changed,
@@ -185,7 +198,8 @@ impl Leader {
         let done = self.try_pass(work, fence);
         let again = if done.is_ok() { PASS_PERIOD } else { PASS_AGAIN };
         let host_gone = work.hosts.next_change(self.supervisor_timeout, now);
-        work.next_pass = host_gone.unwrap_or(now.after(again)).min(now.after(again));
+        let due = host_gone.into_iter().chain(work.levels_end).chain([now.after(again)]);
+        work.next_pass = due.min().unwrap_or(now);
         let why = done.err().filter(|error| !error.is_race()).map(|error| error.to_string());
         if let Some(why) = why.as_ref().filter(|why| work.shown.as_ref() != Some(why)) {
             warn!(self.logger, "topologies could not be looked after; this is tried again"; "why" => why);
@@ -202,6 +216,8 @@ impl Leader {
         for id in delete_unlisted(fence, &found.catalog.record)? {
             info!(self.logger, "what is left of a topology was deleted"; "id" => %id);
         }
+        let levels_end = take_back_levels(fence, &found.topologies, &self.logger)?;
+        work.levels_end = levels_end.map(|left| self.clock.now().after(left));
         let hosts = self.look_at_hosts(work, &found);
         let loaded: Vec<Result<Arc<Topology>, String>> =
             found.topologies.iter().map(|topology| load(&mut work.sources, topology)).collect();
@@ -237,7 +253,7 @@ impl Leader {
         self.coordination.catch_up()?;
         if work.begun != Some(fence.epoch) {
             begin(fence)?;
-            work.hosts = Hosts::default();
+            work.hosts = Hosts::new(self.blacklist);
             work.begun = Some(fence.epoch);
         }
         Ok(())
@@ -250,7 +266,46 @@ impl Leader {
         let used = used_slots(assignments.map(|stored| &stored.record));
         work.hosts.see(&found.supervisors, &used, now);
         work.hosts.forget(&used, self.supervisor_timeout, now);
-        work.hosts.view(&used, self.supervisor_timeout, now)
+        self.show_blacklisted(work.hosts.blacklisted(now), now);
+        let is_drained = |host: &str| found.drained.hosts.contains_key(host);
+        work.hosts.view(&used, is_drained, self.supervisor_timeout, now)
+    }
+
+    /// Takes note of which hosts are blacklisted, and logs what has changed.
+    fn show_blacklisted(&self, blacklisted: BTreeMap<SmolStr, Time>, now: Time) {
+        let mut shown = self.blacklisted.lock().unwrap_or_else(PoisonError::into_inner);
+        for (host, until) in &blacklisted {
+            if shown.get(host) != Some(until) {
+                let time = humantime::format_duration(Duration::from_secs(until.since(now).as_secs()));
+                warn!(self.logger, "the supervisor of a host goes away too often: it gets new workers only if there is \
+                    no other place"; "host" => %host, "for" => %time);
+            }
+        }
+        for host in shown.keys().filter(|host| !blacklisted.contains_key(*host)) {
+            info!(self.logger, "a host is not blacklisted any more"; "host" => %host);
+        }
+        *shown = blacklisted;
+    }
+
+    /// How long hosts are blacklisted from now on.
+    pub(super) fn blacklisted(&self) -> Blacklisted {
+        let now = self.clock.now();
+        let shown = self.blacklisted.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = shown.iter().map(|(host, until)| (host.clone(), until.since(now)));
+        left.filter(|(_, left)| !left.is_zero()).collect()
+    }
+
+    /// Whether there is such a host: its supervisor is there or was, or something should run there.
+    pub(super) fn knows_host(
+        &self,
+        work: &mut Work,
+        fence: &Fence<'_>,
+        host: &str,
+    ) -> Result<bool, LeadError> {
+        if let Some(found) = read_all(fence)? {
+            self.look_at_hosts(work, &found);
+        }
+        Ok(work.hosts.knows(host))
     }
 
     fn write(&self, fence: &Fence<'_>, found: &Found, change: Change) -> Result<(), LeadError> {

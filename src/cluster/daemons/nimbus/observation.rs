@@ -12,9 +12,9 @@ use crate::clock::Clock;
 use crate::cluster::daemons::nimbus::answers::info_of;
 use crate::cluster::daemons::nimbus::found::{find, no_topology};
 use crate::cluster::daemons::nimbus::leader::Leader;
-use crate::cluster::link::{Known, observe};
-use crate::cluster::observed::Observed;
-use crate::cluster::operations::{OperationError, TopologyInfo, TopologyStatus};
+use crate::cluster::link::{Known, ObserverAccess};
+use crate::cluster::log_pieces::LogQuestion;
+use crate::cluster::operations::{OperationError, TopologyInfo, TopologyLogs, TopologyStatus};
 use crate::cluster::topologies::TopologyPhase;
 use crate::net::tls::Tls;
 
@@ -24,20 +24,41 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 impl Leader {
     /// A topology, and what its master answers.
     pub(super) fn status_of(&self, name: &str) -> Result<TopologyStatus, OperationError> {
-        let found = self.look(|fence| {
-            let (_, found) = find(fence, name)?;
-            let info = |found| Ok((info_of(fence, &found)?, found.spec.record.run));
-            found.map(info).transpose()
-        })?;
-        let (topology, run) = found.ok_or_else(|| no_topology(name))?;
-        let (stats, stats_missing) = match self.ask_master(&topology, run) {
+        let (topology, run) = self.topology_and_run(name)?;
+        let (stats, stats_missing) = match self.ask_master(&topology, run, |access| access.stats()) {
             Ok(observed) => (Some(observed), None),
             Err(why) => (None, Some(why)),
         };
         Ok(TopologyStatus { topology, stats, stats_missing })
     }
 
-    fn ask_master(&self, topology: &TopologyInfo, run: String) -> Result<Observed, String> {
+    /// Pieces of what the processes of a topology log.
+    pub(super) fn logs_of(&self, name: &str, question: &LogQuestion) -> Result<TopologyLogs, OperationError> {
+        question.wishes().map_err(OperationError::Invalid)?;
+        let (topology, run) = self.topology_and_run(name)?;
+        let (logs, missing) = match self.ask_master(&topology, run, |access| access.logs(question)) {
+            Ok(logs) => (logs, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let workers = topology.workers.iter().map(|worker| worker.worker).collect();
+        Ok(TopologyLogs { id: topology.id, phase: topology.phase, workers, logs, missing })
+    }
+
+    fn topology_and_run(&self, name: &str) -> Result<(TopologyInfo, String), OperationError> {
+        let found = self.look(|fence| {
+            let (_, found) = find(fence, name)?;
+            let info = |found| Ok((info_of(fence, &found)?, found.spec.record.run));
+            found.map(info).transpose()
+        })?;
+        found.ok_or_else(|| no_topology(name))
+    }
+
+    fn ask_master<T>(
+        &self,
+        topology: &TopologyInfo,
+        run: String,
+        ask: impl FnOnce(ObserverAccess<'_>) -> Result<T, String>,
+    ) -> Result<T, String> {
         if topology.phase == TopologyPhase::Ended {
             return Err("it has ended, and its master with it".to_owned());
         }
@@ -51,6 +72,9 @@ impl Leader {
         SysRng.try_fill_bytes(&mut nonce).map_err(|error| cannot(error.to_string()))?;
         let secret = access.key.secret_of(&topology.id, &run);
         let known = Known { id: topology.id.clone(), run, secret };
-        observe(address, tls.as_ref(), &known, u128::from_be_bytes(nonce), ANSWER_TIME).map_err(cannot)
+        let nonce = u128::from_be_bytes(nonce);
+        let access =
+            ObserverAccess { address, tls: tls.as_ref(), known: &known, nonce, at_most: ANSWER_TIME };
+        ask(access).map_err(cannot)
     }
 }

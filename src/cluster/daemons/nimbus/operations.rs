@@ -7,13 +7,16 @@ use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
 use crate::cluster::daemons::nimbus::change::{rebalance, restart, want_savepoint};
+use crate::cluster::daemons::nimbus::drain::set_drained;
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
+use crate::cluster::daemons::nimbus::log_level::want_levels;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
+use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
-    ClusterInfo, OperationError, Operations, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
-    Submitted, TopologyInfo, TopologyStatus,
+    ClusterInfo, HostInfo, LogLevelRequest, OperationError, Operations, RebalanceRequest, Rebalanced,
+    SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
 };
 use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
@@ -39,6 +42,10 @@ impl Operations for Leader {
 
     fn stats(&self, name: &str) -> Result<TopologyStatus, OperationError> {
         self.status_of(name)
+    }
+
+    fn logs(&self, name: &str, question: &LogQuestion) -> Result<TopologyLogs, OperationError> {
+        self.logs_of(name, question)
     }
 
     fn want(&self, name: &str, wanted: Wanted) -> Result<TopologyInfo, OperationError> {
@@ -73,6 +80,10 @@ impl Operations for Leader {
         rebalance(self, name, request)
     }
 
+    fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError> {
+        want_levels(self, name, request)
+    }
+
     fn remove(&self, name: &str) -> Result<(), OperationError> {
         self.work_on(|work, fence| {
             let (catalog, found) = find(fence, name).map_err(|error| self.refused(error))?;
@@ -96,7 +107,12 @@ impl Operations for Leader {
     }
 
     fn cluster(&self) -> Result<ClusterInfo, OperationError> {
-        self.look(cluster_of)
+        let blacklisted = self.blacklisted();
+        self.look(|fence| cluster_of(fence, &blacklisted))
+    }
+
+    fn drain(&self, host: &str, drained: bool) -> Result<HostInfo, OperationError> {
+        set_drained(self, host, drained)
     }
 
     fn put_blob(&self, hash: &BlobHash, bytes: &[u8]) -> Result<(), OperationError> {

@@ -8,6 +8,7 @@ use crate::cluster::coordination::{
     Coordination, CoordinationError, NodePath, Record, RecordAccessError, RecordError, Version,
     encode_record, read_record,
 };
+use crate::cluster::daemons::nimbus::drained::DrainedRecord;
 use crate::cluster::topologies::{AssignmentRecord, CatalogRecord, SpecRecord};
 
 /// Why a leader does not go on. The next pass begins from what is there then.
@@ -118,7 +119,7 @@ macro_rules! authored {
     )*};
 }
 
-authored!(CatalogRecord, SpecRecord, AssignmentRecord);
+authored!(CatalogRecord, SpecRecord, AssignmentRecord, DrainedRecord);
 
 /// A record, and the version that its node has.
 #[derive(Clone, Debug)]

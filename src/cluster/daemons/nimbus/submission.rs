@@ -142,6 +142,7 @@ fn draft(
         begin: request.begin.clone(),
         wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
         savepoint: None,
+        log: None,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::cluster::daemons::supervisor::process::{Child, Process};
 use crate::cluster::daemons::supervisor::readings::{FoundTopology, Write, Written};
 use crate::cluster::daemons::supervisor::settings::HostSettings;
 use crate::cluster::topologies::{
-    MasterOrder, MasterPlace, MasterRecord, MasterReport, TopologyId, TopologyPhase, WorkerOrder,
+    LogLevels, MasterOrder, MasterPlace, MasterRecord, MasterReport, TopologyId, TopologyPhase, WorkerOrder,
 };
 use crate::config::WorkerOptions;
 use crate::ids::WorkerId;
@@ -331,7 +331,7 @@ impl HostedTopology {
             worker,
             master: self.place,
             net: settings.net.clone(),
-            log: settings.log.clone(),
+            log: LogLevels::of(found.spec.log.as_ref(), &settings.log),
         }
     }
 
@@ -378,6 +378,6 @@ fn master_order(found: &FoundTopology, epoch: u64, settings: &HostSettings) -> M
         savepoint: found.state.as_ref().and_then(|(state, _)| state.savepoint.clone()),
         net: settings.net.clone(),
         worker: settings.worker.clone(),
-        log: settings.log.clone(),
+        log: LogLevels::of(found.spec.log.as_ref(), &settings.log),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::cluster::link::{LinkEvent, MasterLinks};
+use crate::cluster::log_pieces::{LogAsked, LogFile, LogFrom, LogSource};
 use crate::cluster::observed::answer_line;
 use crate::cluster::summary::StatsSummary;
 use crate::cluster::topologies::TopologyId;
@@ -22,6 +23,7 @@ fn known(secret: u8, run: &str) -> Known {
 /// A master whose answers count up, in a thread of its own.
 struct Master {
     links: MasterLinks,
+    _place: tempfile::TempDir,
     ends: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
     thread: Option<thread::JoinHandle<()>>,
@@ -32,7 +34,10 @@ impl Master {
     fn new(padding: usize) -> Master {
         let any = ([127, 0, 0, 1], 0).into();
         let unexpected = |event: LinkEvent| panic!("observers are no event: {event:?}");
-        let links = MasterLinks::listen(any, None, known(1, "a"), (3, 5), unexpected).expect("it listens");
+        let place = tempfile::tempdir().expect("a directory");
+        std::fs::write(place.path().join("worker.log"), "one\ntwo\n").expect("it is written");
+        let links = MasterLinks::listen(any, None, known(1, "a"), (3, 5), place.path(), unexpected);
+        let links = links.expect("it listens");
         let (ends, answers): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
         let (observers, stop, count) = (links.observers(), Arc::clone(&ends), Arc::clone(&answers));
         let thread = thread::spawn(move || {
@@ -50,15 +55,27 @@ impl Master {
                 thread::sleep(Duration::from_millis(1));
             }
         });
-        Master { links, ends, answers, thread: Some(thread) }
+        Master { links, _place: place, ends, answers, thread: Some(thread) }
     }
 
     fn observe(&self, known: &Known) -> Result<Observed, String> {
-        observe(self.links.address(), None, known, 11, PATIENCE)
+        self.access(known).stats()
+    }
+
+    fn access<'a>(&self, known: &'a Known) -> ObserverAccess<'a> {
+        ObserverAccess { address: self.links.address(), tls: None, known, nonce: 11, at_most: PATIENCE }
     }
 
     fn connect(&self) -> Result<Observer, String> {
         Observer::connect(self.links.address(), None, &known(1, "a"), 11, PATIENCE)
+    }
+}
+
+/// Asks for the counters.
+fn stats(observer: &mut Observer) -> Result<Observed, String> {
+    match observer.ask(&Question::Stats, PATIENCE)? {
+        Answer::Stats(observed) => Ok(*observed),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -75,7 +92,7 @@ fn an_observer_asks_as_often_as_it_wants() {
     assert_eq!(master.answers.load(Ordering::Relaxed), 0, "nobody has asked");
     let mut observer = master.connect().expect("it is let in");
     for emitted in 1..=20 {
-        let observed = observer.ask(PATIENCE).expect("it is answered");
+        let observed = stats(&mut observer).expect("it is answered");
         assert_eq!((observed.epoch, observed.summary.emitted), (3, emitted));
     }
     assert_eq!(master.observe(&known(1, "a")).expect("it is answered").summary.emitted, 21);
@@ -119,7 +136,7 @@ fn who_sends_something_else_is_disconnected_and_others_are_answered() {
     // The same after the handshake.
     let mut observer = master.connect().expect("it is let in");
     observer.connection.out().extend_from_slice(b"\"Everything\"\n");
-    assert!(observer.ask(PATIENCE).expect_err("it is refused").contains("refused"));
+    assert!(stats(&mut observer).expect_err("it is refused").contains("refused"));
     assert!(master.observe(&known(1, "a")).is_ok());
 }
 
@@ -153,7 +170,7 @@ fn observers_are_bounded_and_make_room_when_they_leave() {
     let mut observers = Vec::new();
     for _ in 0..16 {
         let mut observer = master.connect().expect("it is let in");
-        observer.ask(PATIENCE).expect("it is answered");
+        stats(&mut observer).expect("it is answered");
         observers.push(observer);
     }
     assert!(master.observe(&known(1, "a")).expect_err("it is refused").contains("16 observers"));
@@ -162,4 +179,26 @@ fn observers_are_bounded_and_make_room_when_they_leave() {
     while let Err(why) = master.observe(&known(1, "a")) {
         assert!(Instant::now() < deadline, "{why}");
     }
+}
+
+#[test]
+fn pieces_of_logs_are_asked_for_and_who_is_not_there_is_named() {
+    let master = Master::new(0);
+    let asked = |process, from| LogAsked { process, from };
+    let question = |of: Vec<LogAsked>| LogQuestion { file: LogFile::Log, component: None, of };
+    let known = known(1, "a");
+    let of = vec![asked(LogSource::Master, LogFrom::Last(1)), asked(LogSource::Worker(3), LogFrom::Last(1))];
+    let answers = master.access(&known).logs(&question(of)).expect("it is answered");
+    let piece = answers[0].piece.as_ref().expect("it has a log");
+    assert_eq!((answers[0].process, &*piece.text), (LogSource::Master, "two\n"));
+    assert_eq!(answers[1].process, LogSource::Worker(3));
+    assert!(answers[1].missing.as_ref().is_some_and(|why| why.contains("not connected")), "{answers:?}");
+    // From there on there is nothing.
+    let of = vec![asked(LogSource::Master, LogFrom::At(piece.next))];
+    let answers = master.access(&known).logs(&question(of)).expect("it is answered");
+    assert!(answers[0].piece.as_ref().is_some_and(|piece| piece.text.is_empty() && piece.is_end));
+    // What is too much is refused, and others are answered.
+    let many = vec![asked(LogSource::Master, LogFrom::Last(1)); 25];
+    assert!(master.access(&known).logs(&question(many)).expect_err("it is refused").contains("not 25"));
+    assert!(master.observe(&known).is_ok());
 }

@@ -286,6 +286,7 @@ impl World {
             | ToWorker::Start(_)
             | ToWorker::Members(_)
             | ToWorker::Checkpoint(_)
+            | ToWorker::ReadLog { .. }
             | ToWorker::Deactivate => {}
         }
     }

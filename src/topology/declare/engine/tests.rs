@@ -70,7 +70,10 @@ fn the_ensemble_is_read() {
 fn the_daemons_are_read() {
     let text = "
         cluster = { blobs = 'b', key_file = 'k' }
-        nimbus = { id = 'n1', directory = 'n', supervisor_timeout = '1m' }
+        nimbus.id = 'n1'
+        nimbus.directory = 'n'
+        nimbus.supervisor_timeout = '1m'
+        nimbus.blacklist = { tolerance_count = 0, tolerance_time = '2m', resume_time = '1h' }
         [supervisor]
         id = 'host-7'
         rack = 'r2'
@@ -84,6 +87,11 @@ fn the_daemons_are_read() {
     assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
     assert_eq!(options.nimbus.directory.as_deref(), Some(Path::new("etc/n")));
     assert_eq!(options.nimbus.supervisor_timeout, Duration::from_secs(60));
+    let blacklist = options.nimbus.blacklist;
+    assert_eq!(
+        (blacklist.tolerance_count, blacklist.tolerance_time, blacklist.resume_time),
+        (0, Duration::from_secs(120), Duration::from_secs(3600))
+    );
     assert_eq!(options.cluster.blobs.as_deref(), Some(Path::new("etc/b")));
     assert_eq!(options.cluster.key_file.as_deref(), Some(Path::new("etc/k")));
     assert_eq!((options.supervisor.log_max, options.supervisor.log_keep), (1 << 20, 2));

@@ -38,6 +38,7 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         begin: TopologyBegin::default(),
         wanted,
         savepoint: None,
+        log: None,
     }
 }
 
@@ -229,4 +230,60 @@ fn a_blob_that_cannot_be_used_stops_nothing_and_disturbs_nobody() {
     assert_eq!(slots(placed), ["0@a:1"], "it does not get the slot of the other");
     let again = decide_one(hosts(&["a"], 2), known(&lost, Some(stays), Err("its blob is gone")));
     assert_eq!(again, []);
+}
+
+/// These hosts, of which some are to be empty.
+fn draining(ids: &[&str], slots: u16, empty: &[&str]) -> Vec<Host> {
+    let mut hosts = hosts(ids, slots);
+    for host in hosts.iter_mut().filter(|host| empty.contains(&&*host.id)) {
+        host.state = HostState::Draining;
+    }
+    hosts
+}
+
+#[test]
+fn what_is_on_a_host_that_is_to_be_empty_moves_and_the_master_with_it() {
+    let words = topology("words", 3);
+    let before = first(hosts(&["a", "b", "c"], 4), &words);
+    let spec = spec("words", 1, Wanted::Active);
+    let known = |assignment| Known { spec: &spec, assignment, state: None, topology: Ok(&words) };
+    let after = assigned(decide_one(draining(&["a", "b", "c", "d"], 4, &["a"]), known(Some(&before))));
+    assert_eq!(slots(&after), ["0@d:0", "1@b:0", "2@c:0"], "only what is there moves");
+    assert_eq!((after.master.as_deref(), &after.short), (Some("d"), &None));
+    let version = |record: &AssignmentRecord| record.placement.as_ref().unwrap().assignment.version;
+    assert_eq!(version(&after), version(&before), "the other workers do not begin anew");
+    let again = draining(&["a", "b", "c", "d"], 4, &["a"]);
+    assert_eq!(decide_one(again, known(Some(&after))), []);
+    assert_eq!(decide_one(hosts(&["a", "b", "c", "d"], 4), known(Some(&after))), [], "nothing moves back");
+    // Of several hosts that are to be empty, the master goes to none.
+    let after = assigned(decide_one(draining(&["a", "b", "c", "d"], 4, &["a", "d"]), known(Some(&before))));
+    assert!(!["a", "d"].contains(&after.master.as_deref().unwrap()), "{after:?}");
+}
+
+#[test]
+fn what_has_no_other_place_stays_on_a_host_that_is_to_be_empty_and_says_why() {
+    let (words, others) = (topology("words", 2), topology("others", 1));
+    let before = first(hosts(&["a"], 4), &words);
+    let (spec, new) = (spec("words", 1, Wanted::Active), spec("others", 2, Wanted::Active));
+    let known = |assignment| Known { spec: &spec, assignment, state: None, topology: Ok(&words) };
+    let stays = assigned(decide_one(draining(&["a"], 4, &["a"]), known(Some(&before))));
+    assert_eq!((&stays.placement, &stays.master), (&before.placement, &before.master));
+    assert_eq!(stays.change, before.change, "its processes notice nothing");
+    let short = stays.short.as_deref().expect("it says why");
+    assert!(
+        short.starts_with("it stays on a, although that is to be empty, because there is no room"),
+        "{short}"
+    );
+    assert!(short.contains("2 slots short"), "{short}");
+    assert_eq!(decide_one(draining(&["a"], 4, &["a"]), known(Some(&stays))), [], "it is said once");
+    // Nothing new comes there, even if that is the only host.
+    let fresh = Known { spec: &new, assignment: None, state: None, topology: Ok(&others) };
+    let nowhere = assigned(decide(EPOCH, draining(&["a"], 4, &["a"]), &[known(Some(&stays)), fresh], "now"));
+    assert_eq!((&nowhere.id, &nowhere.placement), (&new.id, &None));
+    // As soon as there is room, it moves, and the reason is gone.
+    let moved = assigned(decide_one(draining(&["a", "b"], 4, &["a"]), known(Some(&stays))));
+    assert_eq!((slots(&moved), &moved.short), (vec!["0@b:0".to_owned(), "1@b:1".to_owned()], &None));
+    // It is used again before that.
+    let used = assigned(decide_one(hosts(&["a"], 4), known(Some(&stays))));
+    assert_eq!((&used.placement, &used.short), (&before.placement, &None));
 }

@@ -66,6 +66,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         begin: TopologyBegin::default(),
         wanted: Wanted::Active,
         savepoint: None,
+        log: None,
     };
     let slots = roles.iter().filter_map(|role| match role {
         Role::Master => None,
