@@ -129,8 +129,12 @@ impl Cluster {
 
     /// A text with the directory of the test.
     fn document(&self) -> String {
-        let text = WORDS.replace("DIR", self.directory.path().to_str().expect("it is UTF-8"));
-        let file = self.path("topology.toml");
+        self.document_of("topology.toml", WORDS)
+    }
+
+    fn document_of(&self, name: &str, text: &str) -> String {
+        let text = text.replace("DIR", self.directory.path().to_str().expect("it is UTF-8"));
+        let file = self.path(name);
         fs::write(&file, text).expect("it is written");
         file.to_str().expect("it is UTF-8").to_owned()
     }
@@ -411,5 +415,73 @@ fn a_topology_gets_more_workers_and_fewer_and_counts_on() {
     assert_eq!(cluster.status()["workers"].as_array().map(Vec::len), Some(1));
     cluster.wait_for_more("it goes on with one worker");
     cluster.drain_and_check();
+    cluster.interrupt();
+}
+
+/// Stores each number once more.
+const MORE: &str = r#"
+[bolt.more]
+type = "file"
+parallelism = 2
+inputs = ["keys"]
+config = { path = "DIR/out/more-{task}-{seq}.csv", format = "csv" }
+"#;
+
+/// Its files are below a file, so it cannot be opened.
+const BROKEN: &str = r#"
+[bolt.broken]
+type = "file"
+inputs = ["keys"]
+config = { path = "DIR/broken.toml/out/{task}-{seq}.csv", format = "csv" }
+"#;
+
+#[test]
+fn a_topology_is_upgraded_and_what_does_not_come_up_is_rolled_back() {
+    let mut cluster = Cluster::new();
+    cluster.submit(&[]);
+    cluster.wait_for_more("it publishes");
+    let more = cluster.document_of("more.toml", &format!("{WORDS}{MORE}"));
+    let planned = cluster.done(&["upgrade", "words", &more, "--dry-run"]);
+    assert!(planned.contains("bolt `more` is new"), "{planned}");
+    assert_eq!(cluster.status()["generation"], 1, "it was only planned");
+    let output = cluster.run(&["upgrade", "words", &more, "--timeout", "180s"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let savepoint = cluster.path("savepoints").join("words-1-1");
+    assert!(text.contains(savepoint.to_str().expect("it is UTF-8")), "{text}");
+    assert_eq!(cluster.status()["upgrade"]["outcome"], "accepted");
+    cluster.wait_for_more("the new one publishes");
+    wait_until("the new bolt publishes", || !cluster.rows("more-").is_empty());
+    cluster.kill_one("master");
+    cluster.wait_for_more("it publishes after its master was killed");
+
+    let rolled_back = |args: &[&str], why: &str| {
+        let before = cluster.status()["generation"].as_u64().expect("a number");
+        let output = cluster.run(&[&["upgrade", "words", "--no-savepoint"], args].concat());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(5), "{text}\n{}", cluster.logs());
+        assert!(text.contains("rolled back") && text.contains(why), "{text}");
+        assert_eq!(cluster.status()["generation"], before + 2);
+        cluster.wait_for_more("the one before goes on");
+    };
+    // A task cannot be opened.
+    let broken = cluster.document_of("broken.toml", &format!("{WORDS}{MORE}{BROKEN}"));
+    rolled_back(&[&broken, "--timeout", "5s"], "broken");
+    // What a component has kept has no place any more.
+    let other = format!("{WORDS}{MORE}")
+        .replace("bolt.count]", "bolt.counter]")
+        .replace("[\"count\"]", "[\"counter\"]");
+    let other = cluster.document_of("other.toml", &other);
+    rolled_back(&[&other, "--timeout", "180s"], "--allow-dropped-state count");
+    cluster.kill_one("worker-0");
+    cluster.wait_for_more("it goes on after a worker was killed");
+    cluster.drain_and_check();
+    let numbers = |name: &str| {
+        let mut numbers: Vec<u64> = cluster.rows(name).into_iter().map(|row| row[0]).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let (all, more) = (numbers("numbers-"), numbers("more-"));
+    assert_eq!(all[all.len() - more.len()..], more, "the new bolt has each number since the upgrade once");
     cluster.interrupt();
 }

@@ -65,6 +65,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);
     assert_data_eq!(stdout_of(&["restart", "--help"]), file!["snapshots/help_restart.txt"]);
     assert_data_eq!(stdout_of(&["rebalance", "--help"]), file!["snapshots/help_rebalance.txt"]);
+    assert_data_eq!(stdout_of(&["upgrade", "--help"]), file!["snapshots/help_upgrade.txt"]);
     assert_data_eq!(stdout_of(&["kill", "--help"]), file!["snapshots/help_kill.txt"]);
     assert_data_eq!(stdout_of(&["remove", "--help"]), file!["snapshots/help_remove.txt"]);
     assert_data_eq!(stdout_of(&["dev", "--help"]), file!["snapshots/help_dev.txt"]);

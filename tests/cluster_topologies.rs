@@ -21,13 +21,14 @@ use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus as Candidate, NimbusState, SupervisorRecord};
 use squall::cluster::operations::{
     LogLevelRequest, OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest,
-    Submitted, TopologyInfo,
+    Submitted, TopologyInfo, UpgradeRequest, Upgraded,
 };
 use squall::cluster::platform::Platform;
 use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
-    TopologyBegin, TopologyId, TopologyNodes, TopologyPhase, Wanted, topologies_node,
+    TopologyBegin, TopologyId, TopologyNodes, TopologyPhase, UpgradeOutcome, UpgradeVerdict, Wanted,
+    topologies_node,
 };
 use squall::config::HostOptions;
 use squall::prelude::Registry;
@@ -167,6 +168,12 @@ impl Nimbus {
         request(hash)
     }
 
+    /// Upgrades `words` to this number of workers.
+    fn upgrade(&self, workers: u16) -> Result<Upgraded, OperationError> {
+        self.request("words", workers);
+        self.leader.upgrade("words", &upgrade_to(&source("words", workers)))
+    }
+
     fn info(&self, name: &str) -> TopologyInfo {
         self.leader.topology(name).expect("it is there")
     }
@@ -193,10 +200,14 @@ fn source_exactly_once() -> Vec<u8> {
 }
 
 fn source_with(name: &str, workers: u16, more: &str) -> Vec<u8> {
+    source_of(name, workers, more, 3)
+}
+
+fn source_of(name: &str, workers: u16, more: &str, parallelism: u32) -> Vec<u8> {
     let text = format!(
         "topology = {{ name = '{name}', workers = {workers}{more} }}
          spout.lines = {{ type = 'generate', config.fields.line = 'to be' }}
-         bolt.split = {{ type = 'split', parallelism = 3, inputs = ['lines'] }}"
+         bolt.split = {{ type = 'split', parallelism = {parallelism}, inputs = ['lines'] }}"
     );
     let files = MemorySource::new().file("t.toml", text);
     let recorded = TopologySource::record(&files, "t.toml", &Registry::with_standard(), &[]);
@@ -341,7 +352,8 @@ impl World {
             let spec: SpecRecord = self.read(&nodes.spec).expect("its spec is there");
             assert_eq!((&spec.id, spec.epoch <= self.epochs), (id, true));
             let state: Option<StateRecord> = self.read(&nodes.state);
-            let has_ended = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
+            let has_reported = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
+            let has_ended = has_reported || spec.ended.is_some();
             assert_eq!(self.assignment(id).is_none(), has_ended, "{id} is whole");
             if let Some(assignment) = self.assignment(id) {
                 let (is, wanted) = (assignment.generation, spec.generation);
@@ -850,6 +862,11 @@ enum Deed {
     Drain,
     Undrain,
     LogLevel,
+    Upgrade,
+    /// Not of an operator: a step finds that the master of an upgrade reports that it is up.
+    SeeUp,
+    /// The same, and that it refuses it.
+    SeeRefused,
     /// Not of an operator: a step finds that a topology has ended.
     SeeTheEnd,
     /// Nor this: it finds that the time of changed levels is over.
@@ -858,7 +875,7 @@ enum Deed {
     SeeHostLost,
 }
 
-const DEEDS: [Deed; 14] = [
+const DEEDS: [Deed; 17] = [
     Deed::Submit,
     Deed::Replace,
     Deed::Kill,
@@ -870,6 +887,9 @@ const DEEDS: [Deed; 14] = [
     Deed::Drain,
     Deed::Undrain,
     Deed::LogLevel,
+    Deed::Upgrade,
+    Deed::SeeUp,
+    Deed::SeeRefused,
     Deed::SeeTheEnd,
     Deed::SeeLevelsOver,
     Deed::SeeHostLost,
@@ -890,6 +910,15 @@ impl Deed {
             let words = nimbus.leader.submit(&request(hash), &Caller::Anybody).unwrap().id.unwrap();
             if matches!(self, Deed::Replace | Deed::Remove | Deed::SeeTheEnd) {
                 world.report(&words, TopologyPhase::Ended);
+            }
+            if self == Deed::Upgrade {
+                nimbus.request("words", 2);
+            }
+            if matches!(self, Deed::SeeUp | Deed::SeeRefused) {
+                nimbus.upgrade(2).expect("it is taken");
+                let refused = || UpgradeVerdict::Refused("it does not fit".to_owned());
+                let verdict = if self == Deed::SeeUp { UpgradeVerdict::Up } else { refused() };
+                world.publish(&words, tries(2, verdict));
             }
             used.insert(words);
         }
@@ -916,6 +945,14 @@ impl Deed {
         (world, nimbus, used)
     }
 
+    /// Whether no operator has to do it.
+    fn is_seen(self) -> bool {
+        matches!(
+            self,
+            Deed::SeeTheEnd | Deed::SeeHostLost | Deed::SeeLevelsOver | Deed::SeeUp | Deed::SeeRefused
+        )
+    }
+
     fn run(self, nimbus: &Nimbus) -> Result<(), OperationError> {
         match self {
             Deed::Submit | Deed::Replace => {
@@ -929,7 +966,8 @@ impl Deed {
             Deed::Drain => nimbus.leader.drain("a", true).map(drop),
             Deed::Undrain => nimbus.leader.drain("a", false).map(drop),
             Deed::LogLevel => nimbus.leader.log_level("words", &debug(100_000)).map(drop),
-            Deed::SeeTheEnd | Deed::SeeLevelsOver | Deed::SeeHostLost => {
+            Deed::Upgrade => nimbus.leader.upgrade("words", &upgrade_to(&source("words", 2))).map(drop),
+            Deed::SeeTheEnd | Deed::SeeLevelsOver | Deed::SeeHostLost | Deed::SeeUp | Deed::SeeRefused => {
                 nimbus.step();
                 Ok(())
             }
@@ -953,6 +991,17 @@ impl Deed {
             Deed::Undrain => host().drained_since.is_none(),
             Deed::LogLevel => found.is_some_and(|info| info.log.is_some()),
             Deed::SeeLevelsOver => found.is_some_and(|info| info.log.is_none()),
+            Deed::Upgrade => {
+                found.is_some_and(|info| (info.generation, info.workers.len()) == (2, 2) && is_pending(&info))
+            }
+            Deed::SeeUp => found.is_some_and(|info| {
+                (info.generation, info.workers.len()) == (2, 2)
+                    && outcome_of(&info) == UpgradeOutcome::Accepted
+            }),
+            Deed::SeeRefused => found.is_some_and(|info| {
+                let back = UpgradeOutcome::RolledBack("it does not fit".to_owned());
+                (info.generation, info.workers.len()) == (3, 1) && outcome_of(&info) == back
+            }),
             Deed::SeeTheEnd => found.is_some_and(|info| info.workers.is_empty()),
             Deed::SeeHostLost => found.is_some_and(|info| hosts_of(&info.workers) == ["b"]),
         }
@@ -968,7 +1017,7 @@ fn settle(deed: Deed, world: &mut World, used: &mut BTreeSet<TopologyId>, was_an
     let tree = world.tree();
     next.step();
     assert_eq!(world.pass(&next, Duration::from_secs(11)), tree, "another step writes nothing");
-    let is_seen = matches!(deed, Deed::SeeTheEnd | Deed::SeeLevelsOver | Deed::SeeHostLost);
+    let is_seen = deed.is_seen();
     if is_seen {
         world.pass(&next, TIMEOUT);
     }
@@ -1057,6 +1106,24 @@ fn levels_are_changed_for_a_while_whoever_leads_meanwhile() {
     assert!(matches!(next.leader.log_level("words", &debug(60)), Err(OperationError::Conflict(_))));
 }
 
+fn upgrade_to(bytes: &[u8]) -> UpgradeRequest {
+    let source = BlobHash::of(bytes);
+    UpgradeRequest { source, timeout_seconds: 60, allow_dropped_state: Vec::new(), dry_run: false }
+}
+
+/// What the master of a generation reports that is on trial.
+fn tries(generation: u64, verdict: UpgradeVerdict) -> StateRecord {
+    StateRecord { epoch: generation, generation, verdict: Some(verdict), ..StateRecord::default() }
+}
+
+fn outcome_of(info: &TopologyInfo) -> UpgradeOutcome {
+    info.upgrade.clone().expect("it was upgraded").outcome
+}
+
+fn is_pending(info: &TopologyInfo) -> bool {
+    outcome_of(info) == UpgradeOutcome::Pending
+}
+
 fn two_workers() -> RebalanceRequest {
     RebalanceRequest { overrides: vec!["topology.workers=2".to_owned()], dry_run: false }
 }
@@ -1124,6 +1191,181 @@ fn a_rebalance_moves_no_more_than_it_must_and_is_refused_if_it_does_not_fit() {
     assert_eq!(world.pass(&nimbus, Duration::from_secs(11)), tree, "it is done once");
 }
 
+#[test]
+fn an_upgrade_is_planned_and_refused_if_it_does_not_fit_or_changes_too_much() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 2).unwrap().id.unwrap();
+    let tree = world.tree();
+    let ask = |bytes: &[u8], dry_run| {
+        nimbus.leader.put_blob(&BlobHash::of(bytes), bytes).expect("it is put");
+        nimbus.leader.upgrade("words", &UpgradeRequest { dry_run, ..upgrade_to(bytes) })
+    };
+    let planned = ask(&source("words", 3), true).expect("it is planned");
+    assert_eq!((planned.generation, planned.workers.len(), planned.short), (None, 3, None));
+    let many = source_of("words", 40, "", 40);
+    assert!(ask(&many, true).expect("it is planned").short.is_some(), "two hosts have no 40 slots");
+    let refused = |bytes: &[u8]| match ask(bytes, false) {
+        Err(OperationError::Conflict(why) | OperationError::Invalid(why)) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&many).contains("the one before runs on"));
+    assert!(refused(&source("other", 1)).contains("the name of a topology that runs"));
+    assert!(refused(&source_exactly_once()).contains("`topology.delivery`"));
+    assert!(refused(&source("words", 2)).contains("runs exactly this already"));
+    let unknown = UpgradeRequest { source: BlobHash::of(b"none"), ..upgrade_to(b"") };
+    assert!(nimbus.leader.upgrade("words", &unknown).is_err());
+    let dropped =
+        UpgradeRequest { allow_dropped_state: vec!["a".to_owned()], ..upgrade_to(&source("words", 3)) };
+    assert!(matches!(nimbus.leader.upgrade("words", &dropped), Err(OperationError::Invalid(_))));
+    assert_eq!(world.tree(), tree, "nothing was written");
+    let before = world.assignment(&id).unwrap();
+    assert_eq!(nimbus.upgrade(3).expect("there is room").generation, Some(2));
+    let after = world.assignment(&id).unwrap();
+    let (old, new) = (before.placement.unwrap(), after.placement.unwrap());
+    assert!(old.slots.iter().all(|slot| new.slots.contains(slot)), "workers stay in their slots");
+    assert_eq!((before.is_upgrade, after.is_upgrade, after.generation), (false, true, 2));
+    assert!(new.assignment.version > old.assignment.version);
+}
+
+#[test]
+fn an_upgrade_that_is_up_is_accepted_and_stays_whatever_its_master_says_later() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 1).unwrap().id.unwrap();
+    nimbus.upgrade(2).expect("it is taken");
+    // What the master before still says is not about the new one.
+    world.publish(&id, tries(1, UpgradeVerdict::Up));
+    world.pass(&nimbus, 30 * SECOND);
+    assert!(is_pending(&nimbus.info("words")));
+    world.publish(&id, tries(2, UpgradeVerdict::Up));
+    nimbus.step();
+    let accepted = nimbus.info("words");
+    assert_eq!((outcome_of(&accepted), accepted.generation), (UpgradeOutcome::Accepted, 2));
+    world.publish(&id, tries(2, UpgradeVerdict::Refused("it fell over".to_owned())));
+    world.pass(&nimbus, 100 * SECOND);
+    let later = nimbus.info("words");
+    assert_eq!((later.upgrade, later.generation), (accepted.upgrade, 2));
+    // The next generation is no upgrade, and the next upgrade goes back to this one.
+    nimbus.leader.restart("words").expect("it runs");
+    assert!(!world.assignment(&id).unwrap().is_upgrade);
+    nimbus.upgrade(3).expect("it is taken");
+    world.publish(&id, tries(4, UpgradeVerdict::Refused("it does not fit".to_owned())));
+    nimbus.step();
+    let back = nimbus.info("words");
+    assert_eq!((back.generation, back.workers.len()), (5, 2));
+}
+
+#[test]
+fn an_upgrade_that_is_not_up_in_time_is_rolled_back_and_the_next_leader_gives_it_the_whole_time() {
+    let mut world = World::new(&["a", "b"]);
+    let first = world.leader();
+    let id = first.submit("words", 1).unwrap().id.unwrap();
+    let before = world.assignment(&id).unwrap();
+    first.upgrade(2).expect("it is taken");
+    world.pass(&first, 50 * SECOND);
+    let second = world.leader();
+    world.publish(&id, tries(2, UpgradeVerdict::Waits("worker 1 is not up".to_owned())));
+    world.pass(&second, 59 * SECOND);
+    assert!(is_pending(&second.info("words")), "another leader begins the time anew");
+    assert_eq!(second.info("words").verdict, Some(UpgradeVerdict::Waits("worker 1 is not up".to_owned())));
+    world.pass(&second, 2 * SECOND);
+    let info = second.info("words");
+    let why = UpgradeOutcome::RolledBack("it was not up after 60 s: worker 1 is not up".to_owned());
+    assert_eq!((outcome_of(&info), info.generation, info.workers.len()), (why, 3, 1));
+    let after = world.assignment(&id).unwrap();
+    assert_eq!((&after.source, after.is_upgrade, after.generation), (&before.source, false, 3));
+    // Too late.
+    world.publish(&id, tries(2, UpgradeVerdict::Up));
+    let tree = world.tree();
+    assert_eq!(world.pass(&second, 11 * SECOND), tree, "it is decided once");
+}
+
+#[test]
+fn while_an_upgrade_is_pending_it_can_be_ended_and_nothing_else() {
+    for wanted in [Wanted::Killed, Wanted::Drained, Wanted::Inactive] {
+        let mut world = World::new(&["a", "b"]);
+        let nimbus = world.leader();
+        nimbus.submit("words", 1).unwrap();
+        nimbus.upgrade(2).expect("it is taken");
+        let refusals = [
+            nimbus.upgrade(3).map(drop),
+            nimbus.leader.restart("words").map(drop),
+            nimbus.leader.rebalance("words", &two_workers()).map(drop),
+            nimbus.leader.savepoint("words", &SavepointRequest::default()).map(drop),
+        ];
+        for refused in refusals {
+            match refused {
+                Err(OperationError::Conflict(why)) => assert!(why.contains("is being upgraded"), "{why}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let info = nimbus.leader.want("words", wanted).expect("it can be wanted");
+        let (generation, workers) = (info.generation, info.workers.len());
+        match wanted {
+            // It ends, whatever it is.
+            Wanted::Killed => assert_eq!((generation, workers, is_pending(&info)), (2, 2, true)),
+            // What is not up does not end in order, so the one before does.
+            Wanted::Drained => {
+                let why = "it was stopped before the new one was up".to_owned();
+                assert_eq!((generation, workers), (3, 1));
+                assert_eq!(outcome_of(&info), UpgradeOutcome::RolledBack(why));
+            }
+            _ => assert_eq!((generation, workers, is_pending(&info)), (2, 2, true)),
+        }
+    }
+}
+
+#[test]
+fn one_that_is_up_and_stopped_before_that_is_seen_is_not_rolled_back() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let bytes = source_exactly_once();
+    nimbus.leader.put_blob(&BlobHash::of(&bytes), &bytes).expect("it is put");
+    let id = nimbus.leader.submit(&request(BlobHash::of(&bytes)), &Caller::Anybody).unwrap().id.unwrap();
+    let bytes = source_with("words", 2, ", delivery = 'exactly-once'");
+    nimbus.leader.put_blob(&BlobHash::of(&bytes), &bytes).expect("it is put");
+    let allow_dropped_state = vec!["gone".to_owned()];
+    let asked = UpgradeRequest { allow_dropped_state, ..upgrade_to(&bytes) };
+    nimbus.leader.upgrade("words", &asked).expect("it is taken");
+    world.publish(&id, tries(2, UpgradeVerdict::Up));
+    let stop = SavepointRequest { directory: None, stops: true };
+    let info = nimbus.leader.savepoint("words", &stop).expect("it can be stopped");
+    assert_eq!((outcome_of(&info), info.generation), (UpgradeOutcome::Accepted, 2));
+    assert!(info.savepoint_wanted.is_some_and(|wish| wish.stops));
+    let spec: SpecRecord = world.read(&TopologyNodes::of(&id).spec).unwrap();
+    assert_eq!(spec.dropped.iter().map(|dropped| dropped.generation).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn the_blob_before_is_kept_while_it_may_be_needed() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 1).unwrap().id.unwrap();
+    let before = BlobHash::of(&source("words", 1));
+    nimbus.request("words", 2);
+    let day = UpgradeRequest { timeout_seconds: 24 * 3600, ..upgrade_to(&source("words", 2)) };
+    nimbus.leader.upgrade("words", &day).expect("it is taken");
+    let sweep = || {
+        let (hours, now) =
+            (Duration::from_secs(7200), std::fs::metadata(world.disk.path()).unwrap().modified().unwrap());
+        for blob in world.blobs().list().unwrap() {
+            let file =
+                std::fs::File::options().write(true).open(world.blobs().directory().join(blob.as_str()));
+            file.unwrap().set_modified(now - hours).unwrap();
+        }
+        nimbus.client.client.beat();
+        world.clock.advance(Duration::from_secs(700));
+        world.hosts.values().for_each(MemoryClient::beat);
+        nimbus.step();
+        world.blobs().list().unwrap().contains(&before)
+    };
+    assert!(sweep(), "it may be rolled back");
+    world.publish(&id, tries(2, UpgradeVerdict::Up));
+    sweep();
+    assert!(!sweep(), "it was accepted");
+}
+
 /// What may be there before another leader begins.
 const OLD_IDS: [&str; 3] = ["words-2", "words-3", "other-1"];
 
@@ -1145,11 +1387,8 @@ fn what_an_old_leader_still_does_changes_nothing_after_another_one_has_begun() {
                     let id: TopologyId = id.parse().unwrap();
                     let nodes = TopologyNodes::of(&id);
                     let version = |path| client.get(path).unwrap().map(|node| node.version);
-                    (
-                        version(&nodes.spec),
-                        version(&nodes.assignment),
-                        client.get(&topologies_node()).unwrap(),
-                    )
+                    let written = [&nodes.spec, &nodes.assignment, &nodes.state].map(version);
+                    (written, client.get(&topologies_node()).unwrap())
                 });
                 *then.lock().unwrap() = Some(assignments);
             };
@@ -1161,16 +1400,13 @@ fn what_an_old_leader_still_does_changes_nothing_after_another_one_has_begun() {
             let at = format!("{deed:?} at call {calls}");
             let client = world.service.client();
             let begun = tree.lock().unwrap().take().expect("it has begun");
-            for (id, (spec, assignment, catalog)) in OLD_IDS.iter().zip(begun) {
+            for (id, (written, catalog)) in OLD_IDS.iter().zip(begun) {
                 let nodes = TopologyNodes::of(&id.parse().unwrap());
                 let version = |path| client.get(path).unwrap().map(|node| node.version);
                 let listed = world.catalog().topologies.values().any(|listed| listed.to_string() == *id);
                 if listed {
-                    assert_eq!(
-                        (version(&nodes.spec), version(&nodes.assignment)),
-                        (spec, assignment),
-                        "{at}: {id}"
-                    );
+                    let now = [&nodes.spec, &nodes.assignment, &nodes.state].map(version);
+                    assert_eq!(now, written, "{at}: {id}");
                 }
                 assert_eq!(client.get(&topologies_node()).unwrap(), catalog, "{at}");
             }

@@ -105,6 +105,7 @@ fn a_child_for_other_tests() {
                 phase: TopologyPhase::Active,
                 outcome: None,
                 savepoint: None,
+                verdict: None,
             };
             let report = MasterReport { address: Some(([127, 0, 0, 1], 7000).into()), state };
             write_order(directory, REPORT_FILE, &report).expect("it can be written");

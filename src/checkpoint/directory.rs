@@ -14,7 +14,8 @@
 //!
 //! Each file that is appended to has an open descriptor until it is sealed or deleted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -45,7 +46,7 @@ const RUN: &str = "RUN";
 /// The file of a savepoint that states who wanted it.
 const WISH: &str = "WISH";
 /// Bytes of the longest name of a run that is read.
-const RUN_MAX: u64 = 512;
+const RUN_MAX: u64 = 16 << 10;
 /// How long a start waits for the workers of an earlier one, which die with their master.
 const WORKERS_WAIT: Duration = Duration::from_secs(10);
 const WORKERS_LOOK_PERIOD: Duration = Duration::from_millis(5);
@@ -279,17 +280,46 @@ impl Drop for DirectoryStorage {
     }
 }
 
-/// The run of a cluster that has begun in a directory, and the epoch of that, if one has.
+/// The run of a cluster that has begun in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunInDirectory {
+    /// Its name.
+    pub run: String,
+    /// The epoch with which it has begun.
+    pub begun: u64,
+    /// The generations that leave something behind, each with the epoch with which it has begun.
+    pub generations: BTreeMap<u64, u64>,
+}
+
+impl RunInDirectory {
+    fn parse(text: &str) -> Option<RunInDirectory> {
+        let mut lines = text.lines();
+        let (run, begun) = lines.next()?.split_once(' ')?;
+        let generation = |line: &str| {
+            let (generation, epoch) = line.split_once(' ')?;
+            Some((generation.parse().ok()?, epoch.parse().ok()?))
+        };
+        let generations = lines.map(generation).collect::<Option<_>>()?;
+        Some(RunInDirectory { run: run.to_owned(), begun: begun.parse().ok()?, generations })
+    }
+}
+
+impl fmt::Display for RunInDirectory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.run, self.begun)?;
+        self.generations.iter().try_for_each(|(generation, epoch)| writeln!(f, "{generation} {epoch}"))
+    }
+}
+
+/// The run of a cluster that has begun in a directory, if one has.
 ///
 /// # Errors
 /// When that cannot be read.
-pub(crate) fn run_in(path: &Path) -> Result<Option<(String, u64)>, CheckpointError> {
+pub(crate) fn run_in(path: &Path) -> Result<Option<RunInDirectory>, CheckpointError> {
     match read_regular(&path.join(RUN), RUN_MAX) {
         Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            let parts = text.trim_end().split_once(' ');
-            let run = parts.and_then(|(run, epoch)| Some((run.to_owned(), epoch.parse().ok()?)));
-            let damaged = || io::Error::new(ErrorKind::InvalidData, "it is no name of a run with an epoch");
+            let run = RunInDirectory::parse(&String::from_utf8_lossy(&bytes));
+            let damaged = || io::Error::new(ErrorKind::InvalidData, "it is no name of a run with epochs");
             run.map(Some).ok_or_else(|| run_failed("read", path, damaged()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -329,8 +359,8 @@ pub(crate) fn make_room_for_savepoint(path: &Path, wish: &str) -> Result<(), Che
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn keep_run_in(path: &Path, run: &str, epoch: u64) -> Result<(), CheckpointError> {
-    let text = format!("{run} {epoch}\n");
+pub(crate) fn keep_run_in(path: &Path, run: &RunInDirectory) -> Result<(), CheckpointError> {
+    let text = run.to_string();
     let written = open_directory(path)
         .and_then(|directory| publish(&directory, &format!("{RUN}{UNFINISHED}"), RUN, text.as_bytes()));
     written.map_err(|source| run_failed("write", path, source))

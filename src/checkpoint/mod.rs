@@ -51,7 +51,7 @@ mod tests;
 mod worker_store;
 
 pub use directory::DirectoryStorage;
-pub(crate) use directory::{keep_run_in, make_room_for_savepoint, run_in};
+pub(crate) use directory::{RunInDirectory, keep_run_in, make_room_for_savepoint, run_in};
 pub use error::CheckpointError;
 pub(crate) use error::remedy;
 pub use event_time::EventTimeEntry;

@@ -12,6 +12,8 @@ pub(super) enum CommandOutcome {
     Failed,
     /// The usage is wrong, and the command has reported it: exit code 2.
     Misused,
+    /// An upgrade was rolled back, and the command has reported why: exit code 5.
+    RolledBack,
 }
 
 impl CommandOutcome {

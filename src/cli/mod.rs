@@ -140,6 +140,7 @@ enum Command {
     Deactivate(topologies::deactivate::Args),
     Restart(topologies::restart::Args),
     Rebalance(topologies::rebalance::Args),
+    Upgrade(topologies::upgrade::Args),
     Kill(topologies::kill::Args),
     Remove(topologies::remove::Args),
     Dev(dev::Args),
@@ -254,6 +255,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Deactivate(args) => topologies::deactivate::execute(args),
         Command::Restart(args) => topologies::restart::execute(args),
         Command::Rebalance(args) => topologies::rebalance::execute(args),
+        Command::Upgrade(args) => topologies::upgrade::execute(args, context),
         Command::Kill(args) => topologies::kill::execute(args),
         Command::Remove(args) => topologies::remove::execute(args),
         Command::Dev(args) => dev::execute(args, context),
@@ -274,6 +276,7 @@ fn exit_code(result: Result<CommandOutcome, CommandError>, context: &Context) ->
         Ok(CommandOutcome::Done) | Err(CommandError::NobodyReads) => ExitCode::SUCCESS,
         Ok(CommandOutcome::Failed) => ExitCode::from(1),
         Ok(CommandOutcome::Misused) => ExitCode::from(2),
+        Ok(CommandOutcome::RolledBack) => ExitCode::from(5),
         Err(error) => {
             terminal::write_error(&error, context.colors(Stream::Err));
             ExitCode::from(error.exit_code())

@@ -16,7 +16,8 @@ use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::Observed;
 use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{
-    BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Wanted,
+    BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Upgrade,
+    UpgradeVerdict, Wanted,
 };
 use crate::config::Resources;
 
@@ -87,6 +88,14 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When there is no such topology, it has ended or is ending, or what is asked for makes no sense.
     fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError>;
+
+    /// Puts another topology in the place of one that runs, or, if `dry_run` is set, plans that. The answer does not wait
+    /// until it is up: [`TopologyInfo::upgrade`] has what comes of it. If it is not up in time, the one before runs again.
+    ///
+    /// # Errors
+    /// Why not: there is no such topology, it has ended or is ending, it is being upgraded already, the new one is invalid
+    /// or changes what cannot be changed, or there is no room.
+    fn upgrade(&self, name: &str, request: &UpgradeRequest) -> Result<Upgraded, OperationError>;
 
     /// Removes a topology that has ended from the list.
     ///
@@ -164,6 +173,45 @@ pub struct Rebalanced {
     pub id: TopologyId,
     /// The generation that has it; `None` if it was only planned.
     pub generation: Option<u64>,
+    /// Where its workers run, or would run; empty if there is no room.
+    pub workers: Vec<WorkerInfo>,
+    /// Which executors move.
+    pub moves: Vec<MoveInfo>,
+    /// What is short, if it does not fit. Only of a plan: otherwise it is an error.
+    pub short: Option<String>,
+}
+
+/// Another topology in the place of one that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// The blob with its [`TopologySource`](crate::cluster::TopologySource) as JSON, which was put before. Its name is
+    /// that of the topology that runs.
+    pub source: BlobHash,
+    /// Until when it has to be up, in seconds, 1 to 86,400; by default 60. Otherwise it is rolled back.
+    #[serde(default = "upgrade_timeout")]
+    pub timeout_seconds: u64,
+    /// The components and states that are left behind in the checkpoint, as `COMPONENT` or `COMPONENT.STATE`.
+    #[serde(default)]
+    pub allow_dropped_state: Vec<String>,
+    /// Whether it is only planned.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+fn upgrade_timeout() -> u64 {
+    60
+}
+
+/// What becomes of a topology that is upgraded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgraded {
+    /// Its id.
+    pub id: TopologyId,
+    /// The generation that has it; `None` if it was only planned.
+    pub generation: Option<u64>,
+    /// What of its graph changes, each as a line for people. Values of components are not compared.
+    pub changes: Vec<String>,
     /// Where its workers run, or would run; empty if there is no room.
     pub workers: Vec<WorkerInfo>,
     /// Which executors move.
@@ -255,7 +303,7 @@ pub struct TopologyInfo {
     pub submitted_at: String,
     /// What is wanted of it.
     pub wanted: Wanted,
-    /// The generation that is wanted; one more with each restart or rebalance.
+    /// The generation that is wanted; one more with each restart, rebalance, upgrade, or roll back of one.
     pub generation: u64,
     /// The generation whose master has reported last; 0 if none has.
     pub runs: u64,
@@ -269,6 +317,10 @@ pub struct TopologyInfo {
     pub savepoint: Option<SavepointAnswer>,
     /// What its processes log for a while, if somebody wants that.
     pub log: Option<LogLevelInfo>,
+    /// The last upgrade, and what came of it.
+    pub upgrade: Option<Upgrade>,
+    /// While that is not known: how it goes, as the master of its generation last reported.
+    pub verdict: Option<UpgradeVerdict>,
     /// Its workers, by number; empty if it runs nowhere.
     pub workers: Vec<WorkerInfo>,
     /// The host of its master.

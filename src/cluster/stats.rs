@@ -31,6 +31,8 @@ pub struct WorkerStats {
     /// Spout executors that may still emit. Read before the counters: if it is 0, no message was
     /// emitted after them but replays.
     pub live_spouts: u64,
+    /// Tasks that were never opened or prepared. `None`: that is not known.
+    pub unopened: Option<u64>,
     /// Completion latencies: nanoseconds, and how many messages took that long. In rising order.
     pub latencies: Vec<(u64, u64)>,
     /// Its executors, by component.
@@ -60,7 +62,7 @@ impl WorkerStats {
             metrics,
         };
         let components = stats.components.into_iter().map(counts).collect();
-        WorkerStats { total: stats.counters, live_spouts, latencies, components }
+        WorkerStats { total: stats.counters, live_spouts, unopened: None, latencies, components }
     }
 
     /// Its total as statistics: what it counted of messages.

@@ -206,7 +206,9 @@ impl WorkerRuntime for Wired {
     fn stats(&self) -> WorkerStats {
         // Read before the counters: once this is 0, the counters include all new messages ever emitted.
         let live_spouts = self.running.progress().live_spouts;
-        WorkerStats::new(live_spouts, self.running.stats(), self.running.latency_counts())
+        let unopened = Some(self.running.unopened());
+        let stats = WorkerStats::new(live_spouts, self.running.stats(), self.running.latency_counts());
+        WorkerStats { unopened, ..stats }
     }
 
     fn failure(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! How a topology that is exactly-once begins: where its checkpoints are, and what becomes of those of earlier runs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use smol_str::SmolStr;
 
 use crate::checkpoint::{
     CheckpointError, CheckpointReader, CheckpointStorage, CheckpointStore, DirectoryStorage, LeftBehind,
-    LogStorage, Manifest, RunState, TaskEntry, keep_run_in, run_in,
+    LogStorage, Manifest, RunInDirectory, RunState, TaskEntry, keep_run_in, run_in,
 };
 use crate::ids::CheckpointId;
 use crate::runtime::checkpoint_fit::check_fit;
@@ -168,32 +169,70 @@ pub fn open_directory(
     open_storage(topology, begin, dropped, storage, trial)
 }
 
+/// What a topology of a cluster leaves behind: when it begins, and when a generation of it does that has another topology.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DroppedOfRun<'a> {
+    /// When the run begins.
+    pub at_begin: &'a [String],
+    /// By generation, each when that begins.
+    pub by_generation: &'a [(u64, Vec<String>)],
+}
+
 /// Opens the directory for a master of a topology of a cluster. `run` names the run of the topology, which all of its
 /// masters have in common.
 ///
 /// The first master begins as `begin` says. When that is done, the directory has the name of the run. A master that
 /// finds it there takes the directory over: workers of the masters before may live, and it goes on from the latest
-/// checkpoint. What `dropped` names is left behind in what was there before the run began, and in nothing later.
+/// checkpoint. What `dropped` names is left behind in what was there before the run, or the generation, began, and in
+/// nothing later.
 ///
 /// So a first master that dies before it has begun is no reason for the next one to begin in another way.
 pub fn open_directory_of_run(
     topology: &Topology,
     run: &str,
     begin: CheckpointBegin,
-    dropped: &[String],
+    dropped: DroppedOfRun<'_>,
     (holder, trial): (&str, &Trial),
 ) -> Result<OpenedCheckpoints, CheckpointStartError> {
     let directory = checkpoint_directory(topology)?;
-    if let Some((_, begun)) = run_in(&directory)?.filter(|(of, _)| of == run) {
-        let storage = DirectoryStorage::take_over(&directory, holder)?;
-        let latest = CheckpointReader::open(&directory)?.manifest(None);
-        let is_older = latest.is_ok_and(|latest| latest.checkpoint.epoch < begun);
-        let dropped = if is_older { dropped } else { &[] };
-        return open_storage(topology, CheckpointBegin::Resume, dropped, storage, trial);
+    let begun = run_in(&directory)?.filter(|begun| begun.run == run);
+    let (opened, mut kept) = match begun.clone() {
+        Some(kept) => {
+            let storage = DirectoryStorage::take_over(&directory, holder)?;
+            let latest = CheckpointReader::open(&directory)?.manifest(None).ok();
+            let names = latest.map_or_else(Vec::new, |latest| {
+                names_left_behind(dropped, Some(&kept), latest.checkpoint.epoch)
+            });
+            (open_storage(topology, CheckpointBegin::Resume, &names, storage, trial)?, kept)
+        }
+        None => {
+            let names = names_left_behind(dropped, None, 0);
+            let opened = open_directory(topology, begin, &names, holder, trial)?;
+            let kept =
+                RunInDirectory { run: run.to_owned(), begun: opened.epoch, generations: BTreeMap::new() };
+            (opened, kept)
+        }
+    };
+    for (generation, _) in dropped.by_generation {
+        kept.generations.entry(*generation).or_insert(opened.epoch);
     }
-    let opened = open_directory(topology, begin, dropped, holder, trial)?;
-    keep_run_in(&directory, run, opened.epoch)?;
+    kept.generations.retain(|generation, _| dropped.by_generation.iter().any(|(of, _)| of == generation));
+    if begun.as_ref() != Some(&kept) {
+        keep_run_in(&directory, &kept)?;
+    }
     Ok(opened)
+}
+
+/// What is left behind in a checkpoint of this epoch.
+fn names_left_behind(dropped: DroppedOfRun<'_>, begun: Option<&RunInDirectory>, epoch: u64) -> Vec<String> {
+    let is_older = |since: Option<u64>| since.is_none_or(|since| epoch < since);
+    let at_begin = dropped.at_begin.iter().filter(|_| is_older(begun.map(|begun| begun.begun)));
+    let since = |generation| begun.and_then(|begun| begun.generations.get(generation).copied());
+    let later = dropped.by_generation.iter().filter(|(generation, _)| is_older(since(generation)));
+    let mut names: Vec<String> = at_begin.chain(later.flat_map(|(_, names)| names)).cloned().collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn open_storage(
@@ -451,11 +490,13 @@ mod tests {
         builder.bolt("sink", Capture::new().bolt()).shuffle("words");
         let topology = builder.build().unwrap_or_else(|errors| panic!("{errors}"));
         let trial = Trial { resources: crate::api::WorkerResources::default(), workers: 1 };
-        let master = |run: &str, begin, dropped: &[&str]| {
-            let dropped: Vec<String> = dropped.iter().map(|text| (*text).to_owned()).collect();
-            open_directory_of_run(&topology, run, begin, &dropped, ("a test", &trial))
+        let upgraded = |run: &str, begin, dropped: &[&str], by_generation: &[(u64, Vec<String>)]| {
+            let at_begin: Vec<String> = dropped.iter().map(|text| (*text).to_owned()).collect();
+            let dropped = DroppedOfRun { at_begin: &at_begin, by_generation };
+            open_directory_of_run(&topology, run, begin, dropped, ("a test", &trial))
                 .map_err(|error| error.to_string())
         };
+        let master = |run: &str, begin, dropped: &[&str]| upgraded(run, begin, dropped, &[]);
         let entry = |component: &str| TaskEntry {
             component: component.into(),
             task_index: 0,
@@ -493,8 +534,25 @@ mod tests {
         let opened = master("b", CheckpointBegin::Discard, &["gone"]).expect("it goes on");
         assert_eq!(latest(&opened), Some(of_b));
         drop(opened);
-        let opened = master("c", CheckpointBegin::Discard, &[]).expect("it begins anew");
+        let mut opened = master("c", CheckpointBegin::Discard, &[]).expect("it begins anew");
         assert_eq!(latest(&opened), None);
+        // Another topology in its place, which does not have a component any more: in what was there before it.
+        let of_c = take(&mut opened, &["gone", "sink", "words"]);
+        drop(opened);
+        let resume = CheckpointBegin::Resume;
+        let refused = master("c", resume.clone(), &[]).map(|_| ()).expect_err("a component is gone");
+        assert!(refused.contains("--allow-dropped-state gone"), "{refused}");
+        let third = [(3, vec!["gone".to_owned()])];
+        for at in ["the first master of the generation", "the next one, which has no other checkpoint"] {
+            let opened = upgraded("c", resume.clone(), &[], &third).expect(at);
+            assert_eq!(latest(&opened), Some(of_c), "{at}");
+        }
+        let mut opened = upgraded("c", resume.clone(), &[], &third).expect("it is allowed");
+        let later = take(&mut opened, &["sink", "words"]);
+        drop(opened);
+        // What was left behind once is not looked for later.
+        let opened = upgraded("c", resume, &[], &third).expect("it goes on");
+        assert_eq!(latest(&opened), Some(later));
     }
 
     /// It cannot go back.

@@ -25,6 +25,8 @@ pub struct Lifecycle {
     pub finished: AtomicUsize,
     /// Executors that have answered `Close`.
     pub closed: AtomicUsize,
+    /// Tasks that were never built. Each task adds itself when it is made, and leaves when it is first built.
+    pub unopened: AtomicUsize,
     /// Whether the end was cut short.
     pub cut_short: AtomicBool,
     /// The threads that step the executors. Each adds itself when it starts; read while executors close.

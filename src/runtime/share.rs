@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::api::TopologyStats;
@@ -119,6 +120,11 @@ impl RunningShare {
     /// How far the share has come with the end.
     pub fn progress(&self) -> EndProgress {
         self.worker.local_executors.progress()
+    }
+
+    /// How many of its tasks were never built: they are not activated yet, or cannot be opened or prepared.
+    pub fn unopened(&self) -> u64 {
+        self.worker.lifecycle.unopened.load(Ordering::Relaxed) as u64
     }
 
     /// Its counters. They cover only the executors of this worker.

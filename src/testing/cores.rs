@@ -10,6 +10,8 @@ pub use crate::cluster::link::{
     Arrival, Challenge, Hello, Known, LifeLog, Living, Welcome, outlives_its_master,
 };
 pub use crate::cluster::master::{
-    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Sources,
+    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Sources, StoreJob,
 };
+pub use crate::runtime::checkpoint_actions::Parts;
 pub use crate::runtime::end_sequence::{EndCommand, EndProgress};
+pub use crate::runtime::flow::checkpoint::{CheckpointOrder, CheckpointReport, StorageError, TaskPart};

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use squall::cluster::log_pieces::{LogAnswer, LogFrom, LogPiece, LogPosition, LogSource};
 use squall::cluster::observed::Observed;
 use squall::cluster::operations::{HostedInfo, OperationError, TopologyInfo};
-use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, Wanted};
+use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, UpgradeOutcome, Wanted};
 use tempfile::TempDir;
 
 use crate::fake::{Fake, Turn};
@@ -332,6 +332,43 @@ fn nobody_has_to_wait() {
     }
     let printed = place.squall(&[server.address()], &["kill", "words", "--timeout", "1ms"], 1);
     printed.says("that is not done after 1ms");
+}
+
+#[test]
+fn an_upgrade_is_waited_for_and_a_roll_back_has_a_code_of_its_own() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fake.has("words", TopologyPhase::Active);
+    let up = |info: &mut TopologyInfo| {
+        info.upgrade.as_mut().expect("it is upgraded").outcome = UpgradeOutcome::Accepted;
+    };
+    // The first look is before the upgrade.
+    fake.change(|inside| inside.turns.extend([(|_| {}) as Turn, |_| {}, up]));
+    let args = ["upgrade", "words", "words.toml"];
+    let printed = place.squall(&[server.address()], &args, 0);
+    assert!(printed.stdout.starts_with("bolt `more` is new\n\nWORKER  HOST"), "{}", printed.stdout);
+    assert_eq!(
+        place.squall(&[server.address()], &["status", "words"], 0).stdout.matches("upgrade ").count(),
+        1
+    );
+    let back = |info: &mut TopologyInfo| {
+        let upgrade = info.upgrade.as_mut().expect("it is upgraded");
+        upgrade.outcome = UpgradeOutcome::RolledBack("no such file".to_owned());
+        info.generation += 1;
+        info.runs = info.generation;
+    };
+    fake.change(|inside| inside.turns.extend([(|_| {}) as Turn, |_| {}, back]));
+    place.squall(&[server.address()], &args, 5).says("rolled back: no such file");
+    place.squall(&[server.address()], &[&args[..], &["--no-wait"]].concat(), 0);
+    let generation = fake.inside().topologies["words"].generation;
+    place.squall(&[server.address()], &[&args[..], &["--dry-run"]].concat(), 0);
+    assert_eq!(fake.inside().topologies["words"].generation, generation, "it is only planned");
+    fake.change(|inside| inside.short = Some("1 slot is missing".to_owned()));
+    place.squall(&[server.address()], &args, 1).says("short: 1 slot is missing");
+    assert_eq!(fake.inside().topologies["words"].generation, generation, "what does not fit changes nothing");
+    let other = [&args[..], &["--set", "topology.name=others"]].concat();
+    place.squall(&[server.address()], &other, 1).says("`--set topology.name=words`");
+    place.squall(&[server.address()], &["upgrade", "none", "words.toml", "--set", "topology.name=none"], 3);
 }
 
 /// Another topology that gets the name while a command waits is not taken for the one that it waits for.

@@ -13,10 +13,12 @@ use squall::cluster::observed::Observed;
 use squall::cluster::operations::{
     ClusterInfo, HostInfo, HostedInfo, LogLevelInfo, LogLevelRequest, MasterInfo, MoveInfo, NimbusInfo,
     OperationError, Operations, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest, Submitted,
-    SupervisorInfo, TopologyInfo, TopologyLogs, TopologyStatus, WorkerInfo,
+    SupervisorInfo, TopologyInfo, TopologyLogs, TopologyStatus, UpgradeRequest, Upgraded, WorkerInfo,
 };
 use squall::cluster::platform::{Glibc, Platform};
-use squall::cluster::topologies::{BlobHash, Outcome, SavepointWish, TopologyPhase, Wanted};
+use squall::cluster::topologies::{
+    BlobHash, Outcome, SavepointWish, TopologyPhase, Upgrade, UpgradeOutcome, Wanted,
+};
 use squall::config::Resources;
 use squall::topology::registry::Registry;
 
@@ -132,6 +134,8 @@ impl Inside {
             savepoint_wanted: None,
             savepoint: None,
             log: None,
+            upgrade: None,
+            verdict: None,
             outcome: (phase == TopologyPhase::Ended).then(Outcome::default),
             workers: if runs { vec![worker(0), worker(1)] } else { Vec::new() },
             master: runs.then(|| MasterInfo {
@@ -264,6 +268,27 @@ impl Operations for Fake {
         let until = format!("in {} s", request.seconds);
         info.log = request.levels.clone().map(|levels| LogLevelInfo { levels, until });
         Ok(info.clone())
+    }
+
+    fn upgrade(&self, name: &str, request: &UpgradeRequest) -> Result<Upgraded, OperationError> {
+        let mut inside = self.begin()?;
+        let before = request.source.clone();
+        let short = inside.short.clone();
+        let info = inside.find(name)?;
+        let generation = info.generation + 1;
+        if !request.dry_run {
+            let (timeout_ms, outcome) = (request.timeout_seconds * 1000, UpgradeOutcome::Pending);
+            info.upgrade = Some(Upgrade { generation, before, timeout_ms, outcome });
+            info.generation = generation;
+        }
+        Ok(Upgraded {
+            id: info.id.clone(),
+            generation: (!request.dry_run).then_some(generation),
+            changes: vec!["bolt `more` is new".to_owned()],
+            workers: info.workers.clone(),
+            moves: Vec::new(),
+            short,
+        })
     }
 
     fn remove(&self, name: &str) -> Result<(), OperationError> {

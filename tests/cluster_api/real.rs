@@ -92,9 +92,11 @@ impl World {
     /// What the supervisor of the master publishes.
     fn report(&self, id: &TopologyId, phase: TopologyPhase, outcome: Option<Outcome>) {
         let node = TopologyNodes::of(id).state;
-        let data =
-            encode_record(&node, &StateRecord { epoch: 1, generation: 1, phase, outcome, savepoint: None })
-                .expect("it is short");
+        let data = encode_record(
+            &node,
+            &StateRecord { epoch: 1, generation: 1, phase, outcome, savepoint: None, verdict: None },
+        )
+        .expect("it is short");
         match self.client.get(&node).expect("it answers") {
             None => drop(self.client.create(&node, &data).expect("it is made")),
             Some(found) => drop(self.client.set(&node, &data, found.version).expect("it is written")),

@@ -56,6 +56,18 @@ fn a_topology_is_submitted_changed_and_removed() {
     assert_eq!((rebalanced.status, &rebalanced.json()["generation"]), (202, &json!(3)));
     let planned = ask("POST", "/v1/topologies/words/rebalance", r#"{"dry_run":true}"#);
     assert_eq!((planned.status, &planned.json()["generation"]), (200, &Value::Null));
+    let source = BlobHash::of(b"another");
+    let upgraded = ask(
+        "POST",
+        "/v1/topologies/words/upgrade",
+        &format!(r#"{{"source":"{source}","timeout_seconds":9}}"#),
+    );
+    assert_eq!((upgraded.status, &upgraded.json()["generation"]), (202, &json!(4)));
+    let upgrade = &ask("GET", "/v1/topologies/words", "").json()["upgrade"];
+    assert_eq!((&upgrade["timeout_ms"], &upgrade["outcome"]), (&json!(9000), &json!("pending")));
+    let planned =
+        ask("POST", "/v1/topologies/words/upgrade", &format!(r#"{{"source":"{source}","dry_run":true}}"#));
+    assert_eq!((planned.status, &planned.json()["generation"]), (200, &Value::Null));
     let savepoint = ask("POST", "/v1/topologies/words/savepoints", r#"{"directory":"/s","stops":true}"#);
     let wish = json!({ "number": 1, "directory": "/s", "stops": true });
     assert_eq!((savepoint.status, &savepoint.json()["savepoint_wanted"]), (202, &wish));
@@ -209,6 +221,7 @@ fn the_document_has_every_request_and_every_type() {
         "post /v1/topologies/{name}/rebalance",
         "post /v1/topologies/{name}/restart",
         "post /v1/topologies/{name}/savepoints",
+        "post /v1/topologies/{name}/upgrade",
         "put /v1/blobs/{hash}",
         "put /v1/supervisors/{id}/drained",
         "put /v1/topologies/{name}/log-level",
@@ -274,6 +287,11 @@ fn the_document_has_every_request_and_every_type() {
         "TopologyLogs",
         "TopologyPhase",
         "TopologyStatus",
+        "Upgrade",
+        "UpgradeOutcome",
+        "UpgradeRequest",
+        "UpgradeVerdict",
+        "Upgraded",
         "UserName",
         "Wanted",
         "WantedRequest",

@@ -120,6 +120,7 @@ const NEEDED: &[(&str, &str, Right)] = &[
     ("post", "/v1/topologies/{name}/rebalance", Right::Operate),
     ("post", "/v1/topologies/{name}/restart", Right::Operate),
     ("post", "/v1/topologies/{name}/savepoints", Right::Operate),
+    ("post", "/v1/topologies/{name}/upgrade", Right::Operate),
     ("put", "/v1/blobs/{hash}", Right::Submit),
     ("put", "/v1/supervisors/{id}/drained", Right::Admin),
     ("put", "/v1/topologies/{name}/log-level", Right::Operate),

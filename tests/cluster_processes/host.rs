@@ -81,6 +81,9 @@ impl Host {
                 wanted: Wanted::Active,
                 savepoint: None,
                 log: None,
+                upgrade: None,
+                dropped: Vec::new(),
+                ended: None,
             },
             assignment: AssignmentRecord {
                 epoch: 1,
@@ -88,6 +91,7 @@ impl Host {
                 change: 1,
                 source: BlobHash::of(&source),
                 generation: 1,
+                is_upgrade: false,
                 placement: Some(placement),
                 master: Some("host".to_owned()),
                 short: None,

@@ -12,9 +12,9 @@ use squall::cluster::coordination::{
 use squall::cluster::daemons::{DrainedRecord, SupervisorRecord};
 use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{
-    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, LogLevels, MasterRecord, Outcome,
-    SavepointAnswer, SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin, TopologyId,
-    TopologyPhase, Wanted,
+    AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, DroppedState, LogLevels, MasterRecord,
+    Outcome, SavepointAnswer, SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin,
+    TopologyId, TopologyPhase, Upgrade, UpgradeOutcome, UpgradeVerdict, Wanted,
 };
 use squall::config::HostOptions;
 
@@ -72,35 +72,51 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
     let id = TopologyId::new("words", 17).expect("an id");
     let topologies = [("words".to_owned(), id.clone())].into();
     check("catalog-1", &CatalogRecord { epoch: 7, next: 18, topologies });
-    check(
-        "spec-1",
-        &SpecRecord {
-            epoch: 7,
-            id: id.clone(),
-            change: 2,
-            owner: "ada".to_owned(),
-            access: TopologyAccess {
-                users: vec!["bob".parse().expect("a name")],
-                readers: vec!["eve".parse().expect("a name")],
-            },
-            submitted_at: "2026-01-01T00:00:00Z".to_owned(),
-            source: BlobHash::of(b"source"),
-            generation: 3,
-            spreads: true,
-            run: "00c0ffee5f0c2a6b9d3e187400000001".to_owned(),
-            begin: TopologyBegin {
-                from: BeginFrom::Savepoint { directory: "/savepoints/words".to_owned(), discard: true },
-                allow_dropped_state: vec!["count.total".to_owned()],
-            },
-            wanted: Wanted::Inactive,
-            savepoint: Some(SavepointWish {
-                number: 2,
-                directory: Some("/savepoints/2".to_owned()),
-                stops: true,
-            }),
-            log: Some(LogLevels { levels: "count=debug".to_owned(), until: 1_767_225_600_000 }),
+    let spec = SpecRecord {
+        epoch: 7,
+        id: id.clone(),
+        change: 2,
+        owner: "ada".to_owned(),
+        access: TopologyAccess {
+            users: vec!["bob".parse().expect("a name")],
+            readers: vec!["eve".parse().expect("a name")],
         },
-    );
+        submitted_at: "2026-01-01T00:00:00Z".to_owned(),
+        source: BlobHash::of(b"source"),
+        generation: 3,
+        spreads: true,
+        run: "00c0ffee5f0c2a6b9d3e187400000001".to_owned(),
+        begin: TopologyBegin {
+            from: BeginFrom::Savepoint { directory: "/savepoints/words".to_owned(), discard: true },
+            allow_dropped_state: vec!["count.total".to_owned()],
+        },
+        wanted: Wanted::Inactive,
+        savepoint: Some(SavepointWish {
+            number: 2,
+            directory: Some("/savepoints/2".to_owned()),
+            stops: true,
+        }),
+        log: Some(LogLevels { levels: "count=debug".to_owned(), until: 1_767_225_600_000 }),
+        upgrade: Some(Upgrade {
+            generation: 2,
+            before: BlobHash::of(b"before"),
+            timeout_ms: 60_000,
+            outcome: UpgradeOutcome::RolledBack("it was not up after 60 s".to_owned()),
+        }),
+        dropped: vec![DroppedState { generation: 1, names: vec!["count".to_owned()] }],
+        ended: None,
+    };
+    check("spec-1", &spec);
+    let upgrade = |outcome| {
+        let upgrade = spec.upgrade.clone().expect("it has one");
+        SpecRecord { upgrade: Some(Upgrade { outcome, ..upgrade }), dropped: Vec::new(), ..spec.clone() }
+    };
+    check("spec-pending-1", &upgrade(UpgradeOutcome::Pending));
+    check("spec-accepted-1", &upgrade(UpgradeOutcome::Accepted));
+    let failure = Some("it was killed, and host `host-7`, where its master ran, is gone".to_owned());
+    let ended_at = "2026-01-01T00:00:00Z".to_owned();
+    let ended = Outcome { failure, cut_short: true, ended_at, ..Outcome::default() };
+    check("spec-ended-1", &SpecRecord { wanted: Wanted::Killed, ended: Some(ended), ..spec });
     let placement = r#"{
         "assignment": { "version": 3, "workers": 2, "threads": 1, "shape": [1, 2, 1], "worker_of": [0, 1, 0, 0] },
         "slots": [[0, { "host": "host-7", "number": 0 }], [1, { "host": "host-8", "number": 2 }]]
@@ -111,6 +127,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
         change: 4,
         source: BlobHash::of(b"source"),
         generation: 3,
+        is_upgrade: true,
         placement: Some(serde_json::from_str(placement).expect("a placement")),
         master: Some("host-7".to_owned()),
         short: None,
@@ -140,8 +157,13 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
             phase: TopologyPhase::Active,
             outcome: None,
             savepoint: Some(answer),
+            verdict: Some(UpgradeVerdict::Up),
         },
     );
+    let tries =
+        |verdict| StateRecord { epoch: 3, generation: 3, verdict: Some(verdict), ..StateRecord::default() };
+    check("state-waits-1", &tries(UpgradeVerdict::Waits("worker 1 is not up".to_owned())));
+    check("state-refused-1", &tries(UpgradeVerdict::Refused("there is no file".to_owned())));
     let outcome = Outcome {
         failure: Some("worker 1 did not start".to_owned()),
         cut_short: true,
@@ -159,6 +181,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
             phase: TopologyPhase::Ended,
             outcome: Some(outcome),
             savepoint: None,
+            verdict: None,
         },
     );
 }
@@ -167,7 +190,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 13, "a new one needs a line in the tests before");
+    assert_eq!(names.count(), 17, "a new one needs a line in the tests before");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Whole clusters in simulated time: three nimbuses, five hosts, masters and workers, and an operator. The service is the
 //! one in memory; nimbuses, leaders, cores of supervisors and of masters are squall's.
 //!
+//! Topologies take checkpoints, and the operator upgrades them, to bad ones quite often: those are never accepted, no
+//! generation is accepted and rolled back, nothing is published of one that is not accepted, and what is published was
+//! counted once.
+//!
 //! Two phases per seed: first faults, then everything heals. Always: no leader writes after its successor has begun, no
 //! state leaves `ended`, no number of the catalog is used again, no worker obeys an older master than before or gets an
 //! older list of members, a master listens to one process of each worker, a directory has one process, and nobody stops
@@ -14,6 +18,7 @@ mod mutants;
 mod nimbuses;
 mod plan;
 mod processes;
+mod programs;
 mod settled;
 mod world;
 
@@ -63,9 +68,18 @@ const SOMETIMES: &[&str] = &[
     "a supervisor adopts",
     "a supervisor died midway",
     "a supervisor sees an end",
+    "a checkpoint is published",
+    "a checkpoint of an upgrade is published",
+    "a master refuses an upgrade",
     "a worker is adopted",
     "a worker is fenced",
     "a write of a supervisor was refused",
+    "an upgrade is accepted",
+    "an upgrade to Crashes",
+    "an upgrade to Good",
+    "an upgrade to NeverOpens",
+    "an upgrade to Stops",
+    "an upgrade to Unfit",
     "removed",
     "rolled back",
     "submitted",

@@ -18,7 +18,7 @@ use crate::cluster::api::{
 use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
     ClusterInfo, HostInfo, LogLevelRequest, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
-    Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
+    Submitted, TopologyInfo, TopologyLogs, TopologyStatus, UpgradeRequest, Upgraded,
 };
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
 use crate::config::is_daemon_id;
@@ -188,6 +188,13 @@ impl NimbusClient {
         request: &RebalanceRequest,
     ) -> Result<Rebalanced, ClientError> {
         let path = format!("{}/rebalance", path_of(name)?);
+        let body = in_json(request);
+        read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: request.dry_run })?)
+    }
+
+    /// Puts another topology in the place of one that runs, or plans that.
+    pub(super) fn upgrade(&mut self, name: &str, request: &UpgradeRequest) -> Result<Upgraded, ClientError> {
+        let path = format!("{}/upgrade", path_of(name)?);
         let body = in_json(request);
         read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: request.dry_run })?)
     }

@@ -1,6 +1,5 @@
-//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `logs`, `log-level`, `activate`, `deactivate`, `restart`, `rebalance`, `kill`
-//! and `remove`; and `stop` and
-//! `savepoint`, as far as they concern a cluster.
+//! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `logs`, `log-level`, `activate`, `deactivate`,
+//! `restart`, `rebalance`, `upgrade`, `kill` and `remove`; and `stop` and `savepoint`, as far as they concern a cluster.
 //!
 //! * `reach`, `endpoint`: how a nimbus is reached. `client`: what it is asked, and what its answers are. `waiting`: how a command waits until what it has asked
 //!   for is true. `shown`: topologies as people see them. `counters`: what they count. `program`: the program that runs
@@ -30,6 +29,7 @@ mod shown;
 pub(super) mod status;
 pub(super) mod stop;
 pub(super) mod submit;
+pub(super) mod upgrade;
 mod waiting;
 
 pub(super) use reach::NimbusFlag;

@@ -6,7 +6,7 @@ use crate::cli::terminal;
 use crate::cli::topologies::reach::NimbusFlag;
 use crate::cli::topologies::shown::{OutputFlag, worker_table};
 use crate::cli::topologies::waiting::{Goal, WaitFlags};
-use crate::cluster::operations::{RebalanceRequest, Rebalanced};
+use crate::cluster::operations::{MoveInfo, RebalanceRequest, Rebalanced, WorkerInfo};
 use crate::text::shown;
 
 const EXAMPLES: &str = "\
@@ -74,21 +74,23 @@ pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandErro
 }
 
 fn for_people(planned: &Rebalanced) -> String {
+    moves_for_people(&planned.moves, &planned.workers)
+}
+
+/// Which executors move, and where the workers run.
+pub(super) fn moves_for_people(moves: &[MoveInfo], workers: &[WorkerInfo]) -> String {
     let mut text = String::new();
-    if !planned.moves.is_empty() {
+    if !moves.is_empty() {
         let mut rows = vec![["EXECUTORS", "FROM", "TO", "WHY"].map(str::to_owned)];
         let slot = |slot: &Option<String>| slot.as_ref().map_or_else(|| "-".to_owned(), shown);
         rows.extend(
-            planned
-                .moves
-                .iter()
-                .map(|it| [it.executors.to_string(), slot(&it.from), slot(&it.to), shown(&it.why)]),
+            moves.iter().map(|it| [it.executors.to_string(), slot(&it.from), slot(&it.to), shown(&it.why)]),
         );
         text.push_str(&table(&rows, &[0]));
         text.push('\n');
     }
-    if !planned.workers.is_empty() {
-        text.push_str(&worker_table(&planned.workers));
+    if !workers.is_empty() {
+        text.push_str(&worker_table(workers));
     }
     text
 }

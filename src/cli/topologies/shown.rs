@@ -10,7 +10,7 @@ use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::cluster::access::UserName;
 use crate::cluster::operations::{TopologyInfo, WorkerInfo};
-use crate::cluster::topologies::{Outcome, TopologyPhase, Wanted};
+use crate::cluster::topologies::{Outcome, TopologyPhase, UpgradeOutcome, UpgradeVerdict, Wanted};
 use crate::text::{escaped_json, shown};
 
 /// How a command shows its result.
@@ -117,6 +117,22 @@ fn savepoint_of(info: &TopologyInfo) -> Option<String> {
     })
 }
 
+/// What came of the last upgrade, or how it goes.
+fn upgrade_of(info: &TopologyInfo) -> Option<String> {
+    let upgrade = info.upgrade.as_ref()?;
+    let generation = upgrade.generation;
+    Some(match &upgrade.outcome {
+        UpgradeOutcome::Accepted => format!("to generation {generation}, which is up"),
+        UpgradeOutcome::RolledBack(why) => format!("to generation {generation}, rolled back: {}", shown(why)),
+        UpgradeOutcome::Pending => match &info.verdict {
+            Some(UpgradeVerdict::Waits(what)) => {
+                format!("to generation {generation}, not up yet: {}", shown(what))
+            }
+            _ => format!("to generation {generation}, not up yet"),
+        },
+    })
+}
+
 fn places(info: &TopologyInfo) -> String {
     let mut hosts: Vec<&str> = info.workers.iter().map(|worker| &*worker.host).collect();
     hosts.sort_unstable();
@@ -173,6 +189,9 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
     }
     if let Some(log) = &info.log {
         lines.push(("logs", format!("{} until {}", shown(&log.levels), shown(&log.until))));
+    }
+    if let Some(upgrade) = upgrade_of(info) {
+        lines.push(("upgrade", upgrade));
     }
     if let Some(outcome) = &info.outcome {
         lines.push(("ended", format!("{}, {}", shown(&outcome.ended_at), ending(outcome))));

@@ -9,7 +9,7 @@ use crate::cli::topologies::client::{ClientError, NimbusClient};
 use crate::cli::topologies::shown::describe;
 use crate::clock::Clock;
 use crate::cluster::operations::TopologyInfo;
-use crate::cluster::topologies::{TopologyId, TopologyPhase};
+use crate::cluster::topologies::{TopologyId, TopologyPhase, UpgradeOutcome};
 use crate::config::units::parse_duration;
 
 /// How often a command looks.
@@ -34,6 +34,8 @@ pub(super) enum Goal {
     Up,
     /// All workers of this generation, or of a later one, were up.
     Generation(u64),
+    /// It is known what came of the upgrade to this generation.
+    Upgrade(u64),
     /// Its spouts emit.
     Active,
     /// Its spouts rest.
@@ -61,6 +63,9 @@ impl Goal {
         match self {
             Goal::Up => matches!(phase, TopologyPhase::Active | TopologyPhase::Inactive),
             Goal::Generation(generation) => info.runs >= generation && Goal::Up.is_reached(info),
+            Goal::Upgrade(generation) => info.upgrade.as_ref().is_none_or(|upgrade| {
+                upgrade.generation != generation || upgrade.outcome != UpgradeOutcome::Pending
+            }),
             Goal::Active => phase == TopologyPhase::Active,
             Goal::Inactive => phase == TopologyPhase::Inactive,
             Goal::Ended | Goal::Drained => phase == TopologyPhase::Ended,
@@ -79,15 +84,22 @@ impl Goal {
             Goal::Ended => true,
             Goal::Drained => is_good,
             // A short input may be processed before anybody looks.
-            Goal::Up | Goal::Generation(_) | Goal::Active => is_good && !info.wanted.is_end(),
+            Goal::Up | Goal::Generation(_) | Goal::Upgrade(_) | Goal::Active => {
+                is_good && !info.wanted.is_end()
+            }
             Goal::Inactive => false,
-            // What came of it is looked at afterwards.
+            // What came of these is looked at afterwards.
             Goal::Savepoint { .. } => true,
         }
     }
 }
 
 impl WaitFlags {
+    /// Waits for so long.
+    pub(super) fn at_most(timeout: Duration) -> WaitFlags {
+        WaitFlags { no_wait: false, timeout }
+    }
+
     /// Whether it waits at all.
     pub(super) fn waits(self) -> bool {
         !self.no_wait

@@ -26,7 +26,7 @@ use crate::cluster::api::route::{
 use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
     ClusterInfo, HostInfo, LogLevelRequest, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
-    Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
+    Submitted, TopologyInfo, TopologyLogs, TopologyStatus, UpgradeRequest, Upgraded,
 };
 use crate::cluster::topologies::{BlobHash, BlobHashError};
 use crate::config::is_daemon_id;
@@ -163,6 +163,19 @@ const ROUTES: &[Route] = &[
             (200, "It was only planned.", Some(schema::<Rebalanced>)),
         ],
         handler: || post(rebalance),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/upgrade",
+        id: "upgradeTopology",
+        summary: "Puts another topology in the place of one that runs. The answer does not wait: `upgrade` of the topology has what came of it.",
+        needs: Right::Operate,
+        body: Some(Content::Json(schema::<UpgradeRequest>)),
+        answers: &[
+            (202, "It will, or it will be rolled back.", Some(schema::<Upgraded>)),
+            (200, "It was only planned.", Some(schema::<Upgraded>)),
+        ],
+        handler: || post(upgrade),
     },
     Route {
         method: "DELETE",
@@ -376,6 +389,15 @@ async fn rebalance(State(calls): Calling, name: Named, body: Body) -> Result<Res
     let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
     let rebalanced = calls.call(move |operations| operations.rebalance(&name, &request)).await?;
     Ok(json(status, &rebalanced))
+}
+
+async fn upgrade(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let request: UpgradeRequest =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let status = if request.dry_run { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let upgraded = calls.call(move |operations| operations.upgrade(&name, &request)).await?;
+    Ok(json(status, &upgraded))
 }
 
 async fn remove(State(calls): Calling, name: Named) -> Result<Response, ApiError> {

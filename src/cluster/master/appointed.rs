@@ -11,6 +11,9 @@
 //! 3. It answers observers (`link::observers`), so that neither the thread that decides nor that of the connections has
 //!    to. One answer is for all who ask within a while.
 //! 4. If the topology cannot begin, that is its end, with the reason in the report.
+//! 5. Unless it is on trial as an upgrade. Then its failure is no end: the master reports that it refuses the topology, and
+//!    waits until nimbus has placed the one before. It reports, too, when the topology is up, and publishes checkpoints
+//!    when it has read that it was accepted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -39,8 +42,8 @@ use crate::cluster::source::TopologySource;
 use crate::cluster::stats::shapes;
 use crate::cluster::topologies::{
     LifeSign, MasterOrder, MasterReport, ORDER_FILE, Occupancy, OccupancyError, OrderError, Outcome,
-    REPORT_FILE, SOURCE_FILE, SavepointAnswer, StateRecord, TopologyPhase, Wanted, read_order, read_secret,
-    start_process_log, write_order,
+    REPORT_FILE, SOURCE_FILE, SavepointAnswer, StateRecord, TopologyPhase, UpgradeVerdict, Wanted,
+    read_order, read_secret, start_process_log, write_order,
 };
 use crate::files::read_regular;
 use crate::logging::LevelControl;
@@ -55,6 +58,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(5);
 /// An answer to observers is used so long for all who ask.
 const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
+/// What the trial of an upgrade waits for is reported at most this often: each report is a write to ZooKeeper.
+const WAITS_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of the largest source of a topology.
 const SOURCE_MAX: u64 = 64 << 20;
 
@@ -97,6 +102,8 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
         directory,
         epoch: order.epoch,
         generation: order.assignment.generation,
+        placed: placed(&order),
+        on_trial: order.assignment.is_on_trial(&order.spec),
         reported: None,
         wanted: order.spec.wanted,
         logger: logger.clone(),
@@ -113,8 +120,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
         Err(Unfit::Topology(why)) => {
             error!(logger, "the topology cannot begin"; "because" => &why);
             let outcome = Outcome { failure: Some(why), ended_at: now(), ..Outcome::default() };
-            desk.report_end(outcome, order.savepoint.clone());
-            Ok(())
+            desk.end(outcome, order.savepoint.clone(), &life_sign)
         }
         Err(Unfit::System(error)) => {
             error!(logger, "the master cannot begin"; "because" => shown(&error));
@@ -154,8 +160,8 @@ struct Begun {
     desk_of_observers: ObserverDesk,
     report: MasterReport,
     savepoints: WishedSavepoints,
-    /// The version of the assignment of executors that it began with.
-    assignment: u64,
+    /// When it was last reported what the trial waits for.
+    waits_since: Time,
 }
 
 impl Begun {
@@ -181,7 +187,8 @@ impl Begun {
         let run = u128::from_str_radix(&order.spec.run, 16).map_err(|_| unfit("its run has no name"))?;
         let begin = order.spec.begin.to_checkpoint_begin().map_err(|error| Unfit::Topology(shown(error)))?;
         let secret = read_secret(directory).map_err(|error| Unfit::System(io::Error::other(error)))?;
-        let appointment = Appointment { epoch: order.epoch, grace: GRACE, assignment: version };
+        let on_trial = order.assignment.is_on_trial(&order.spec);
+        let appointment = Appointment { epoch: order.epoch, grace: GRACE, assignment: version, on_trial };
         // Above all recoveries of the masters before.
         let first_recovery = (order.epoch << 40) | (run as u64 >> 32);
         let identity = RunIdentity {
@@ -189,6 +196,7 @@ impl Begun {
             secret: secret.clone(),
             first_recovery,
             appointment: Some(appointment),
+            dropped: dropped_by(order),
         };
         let options = WorkersOptions {
             net: order.net.clone(),
@@ -236,7 +244,7 @@ impl Begun {
         let state = StateRecord { epoch: order.epoch, generation, savepoint, ..StateRecord::default() };
         let report = MasterReport { address: Some(address), state };
         let desk_of_observers = ObserverDesk { observers, epoch: order.epoch, last: None };
-        Ok(Begun { shared, wishes, thread, desk_of_observers, report, savepoints, assignment: version })
+        Ok(Begun { shared, wishes, thread, desk_of_observers, report, savepoints, waits_since: Time::ZERO })
     }
 
     /// Follows the order and reports, until the topology has ended.
@@ -265,7 +273,7 @@ impl Begun {
             if let Err(error) = self.savepoints.follow(wish.as_ref()) {
                 warn!(desk.logger, "a savepoint cannot be begun yet"; "because" => shown(&error));
             }
-            self.report.state.phase = self.shared.lock().core.phase();
+            self.look(desk);
             self.report.state.savepoint = self.savepoints.answer().cloned();
             desk.report(&self.report);
             let order = match read(desk.directory) {
@@ -275,12 +283,12 @@ impl Begun {
                     continue;
                 }
             };
-            let placed = order.assignment.placement.as_ref().map(|placement| placement.assignment.version);
-            if order.epoch != desk.epoch {
-                return Err(AppointedError::Replaced("another process is to be the master"));
-            }
-            if placed.is_some_and(|version| version != self.assignment) {
-                return Err(AppointedError::Replaced("executors are placed in another way"));
+            desk.check_place(&order)?;
+            if desk.on_trial && !order.assignment.is_on_trial(&order.spec) {
+                info!(desk.logger, "the upgrade is accepted"; "generation" => desk.generation);
+                desk.on_trial = false;
+                // After the end nobody takes it, and there is nothing to do.
+                let _ = self.wishes.send(Event::Accepted);
             }
             if *desk.levels.get() != order.log.levels {
                 desk.levels.set(order.log.levels.clone());
@@ -294,6 +302,9 @@ impl Begun {
         }
         let _ = self.thread.join();
         self.savepoints.finish();
+        if self.shared.lock().core.is_fenced() {
+            return Err(AppointedError::Replaced("another master has taken over its checkpoints"));
+        }
         let stats = self.shared.stats();
         let topology = &stats.topology;
         let outcome = Outcome {
@@ -307,8 +318,24 @@ impl Begun {
         };
         info!(desk.logger, "the topology has ended"; "completed" => outcome.completed, "lost" => outcome.lost,
             "cut_short" => outcome.cut_short);
-        desk.report_end(outcome, self.savepoints.answer().cloned());
-        Ok(())
+        desk.end(outcome, self.savepoints.answer().cloned(), life_sign)
+    }
+
+    /// Takes note of how the topology goes.
+    fn look(&mut self, desk: &Desk<'_>) {
+        let (run, now) = (self.shared.lock(), self.shared.clock.now());
+        self.report.state.phase = run.core.phase();
+        let verdict = &mut self.report.state.verdict;
+        let is_new = now.since(self.waits_since) >= WAITS_EVERY;
+        match (desk.on_trial, run.core.trial_is_passed()) {
+            (false, _) => *verdict = None,
+            (true, true) => *verdict = Some(UpgradeVerdict::Up),
+            (true, false) if is_new || !matches!(verdict, Some(UpgradeVerdict::Waits(_))) => {
+                self.waits_since = now;
+                *verdict = Some(UpgradeVerdict::Waits(run.core.trial_waits_for()));
+            }
+            (true, false) => {}
+        }
     }
 
     fn wish(&self, wanted: Wanted) {
@@ -321,6 +348,18 @@ impl Begun {
         // After the end nobody takes it, and there is nothing to do.
         let _ = self.wishes.send(event);
     }
+}
+
+/// The version of the assignment of executors, if there is one.
+fn placed(order: &MasterOrder) -> Option<u64> {
+    order.assignment.placement.as_ref().map(|placement| placement.assignment.version)
+}
+
+/// What the generation that is placed, and those before it, leave behind.
+fn dropped_by(order: &MasterOrder) -> Vec<(u64, Vec<String>)> {
+    let dropped = order.spec.dropped.iter();
+    let so_far = dropped.filter(|dropped| dropped.generation <= order.assignment.generation);
+    so_far.map(|dropped| (dropped.generation, dropped.names.clone())).collect()
 }
 
 /// Whether a master before has stopped the topology with a savepoint, and did not come to the end.
@@ -358,6 +397,10 @@ struct Desk<'d> {
     epoch: u64,
     /// The generation of the spec that it runs.
     generation: u64,
+    /// The version of the assignment of executors that it began with.
+    placed: Option<u64>,
+    /// Whether that generation is on trial as an upgrade.
+    on_trial: bool,
     reported: Option<MasterReport>,
     wanted: Wanted,
     logger: Logger,
@@ -378,11 +421,69 @@ impl Desk<'_> {
         self.reported.as_ref() == Some(report)
     }
 
+    /// Whether this process is still to be the master of what it began with.
+    fn check_place(&self, order: &MasterOrder) -> Result<(), AppointedError> {
+        if order.epoch != self.epoch {
+            return Err(AppointedError::Replaced("another process is to be the master"));
+        }
+        match placed(order).is_some_and(|version| Some(version) != self.placed) {
+            true => Err(AppointedError::Replaced("executors are placed in another way")),
+            false => Ok(()),
+        }
+    }
+
+    /// The run is over. Reports the end, or, if it failed on trial, that this topology is refused.
+    fn end(
+        &mut self,
+        outcome: Outcome,
+        savepoint: Option<SavepointAnswer>,
+        life_sign: &LifeSign,
+    ) -> Result<(), AppointedError> {
+        match outcome.failure {
+            Some(why) if self.on_trial && self.wanted != Wanted::Killed => {
+                self.refuse(why, savepoint, life_sign)
+            }
+            _ => {
+                self.report_end(outcome, savepoint);
+                Ok(())
+            }
+        }
+    }
+
+    /// Reports that the topology is refused, and waits until the one before is placed, or it is killed.
+    fn refuse(
+        &mut self,
+        why: String,
+        savepoint: Option<SavepointAnswer>,
+        life_sign: &LifeSign,
+    ) -> Result<(), AppointedError> {
+        warn!(self.logger, "the upgrade is refused"; "because" => &why);
+        let verdict = Some(UpgradeVerdict::Refused(why.clone()));
+        let (epoch, generation) = (self.epoch, self.generation);
+        let state = StateRecord { epoch, generation, savepoint, verdict, ..StateRecord::default() };
+        let report = MasterReport { address: None, state };
+        loop {
+            life_sign.give();
+            self.report(&report);
+            if let Ok(order) = read(self.directory) {
+                self.check_place(&order)?;
+                // One that is drained is rolled back first.
+                if order.spec.wanted == Wanted::Killed {
+                    let outcome = Outcome { failure: Some(why), ended_at: now(), ..Outcome::default() };
+                    self.report_end(outcome, report.state.savepoint);
+                    return Ok(());
+                }
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Reports the end. It must be known, so this waits until it can be written.
     fn report_end(&mut self, outcome: Outcome, savepoint: Option<SavepointAnswer>) {
         let (epoch, phase) = (self.epoch, TopologyPhase::Ended);
         let generation = self.generation;
-        let state = StateRecord { epoch, generation, phase, outcome: Some(outcome), savepoint };
+        let outcome = Some(outcome);
+        let state = StateRecord { epoch, generation, phase, outcome, savepoint, verdict: None };
         let report = MasterReport { address: None, state };
         while !self.report(&report) {
             thread::sleep(Duration::from_secs(1));

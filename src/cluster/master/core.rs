@@ -30,6 +30,7 @@ mod checkpoints;
 mod closing;
 mod silence;
 mod state;
+mod trial;
 
 use std::time::Duration;
 
@@ -71,12 +72,14 @@ impl Core {
             Event::Arrived(arrival) => self.arrived(arrival, now),
             Event::Closed(who) => self.connection_ended(who, now),
             Event::Loaded(result) => self.loaded(result, now),
+            Event::Fenced => self.is_fenced = true,
             Event::Published(checkpoint, result) => self.published(checkpoint, result, now),
             Event::Savepoint { directory, stops } => self.want_savepoint(directory, stops),
             Event::CheckpointWanted(question) => self.want_checkpoint(question),
             Event::Exported(checkpoint, result) => self.exported(checkpoint, result, now),
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
+            Event::Accepted => self.accepted(),
             Event::Drain => self.drain(now),
             Event::Kill => self.kill(now),
         }
@@ -409,3 +412,5 @@ mod adoption_tests;
 mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;

@@ -75,6 +75,11 @@ impl Counts {
         self.counted = Some(WorkerStats { latencies, ..stats });
     }
 
+    /// Whether the present incarnation has opened all its tasks, as far as it has reported.
+    pub fn has_opened_all(&self) -> bool {
+        self.counted.as_ref().is_some_and(|counted| counted.unopened == Some(0))
+    }
+
     /// The present incarnation has died without an orderly end. `reads` as for [`Counts::report`].
     pub fn end_incarnation(&mut self, reads: bool) {
         let report = self.counted.take();

@@ -47,6 +47,8 @@ pub struct Appointment {
     pub grace: Duration,
     /// The version of the assignment of executors to workers. Workers with another one are not adopted.
     pub assignment: u64,
+    /// Whether the topology is on trial as an upgrade, until [`Event::Accepted`].
+    pub on_trial: bool,
 }
 
 /// What is to be done in the store of checkpoints, in the order in which it was asked for.
@@ -81,6 +83,8 @@ pub enum Event {
     Closed(Endpoint),
     /// The latest checkpoint was found, or could not be.
     Loaded(Result<Option<Box<Manifest>>, StorageError>),
+    /// A later master has the store of checkpoints, so this one is to end, and the topology is not.
+    Fenced,
     /// A checkpoint was published, or could not be.
     Published(CheckpointId, Result<(), StorageError>),
     /// The embedder wants a savepoint in this directory.
@@ -98,6 +102,8 @@ pub enum Event {
     Activate,
     /// The embedder wants spouts to rest.
     Deactivate,
+    /// The topology is on trial no more: it stays.
+    Accepted,
     /// An orderly end is wanted.
     Drain,
     /// An end at once is wanted.

@@ -14,7 +14,9 @@ use crate::components::standard;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Members, Secret};
 use crate::runtime::checkpoint_actions::Parts;
-use crate::runtime::checkpoint_start::{checkpoint_directory, open_directory, open_directory_of_run};
+use crate::runtime::checkpoint_start::{
+    DroppedOfRun, checkpoint_directory, open_directory, open_directory_of_run,
+};
 use crate::runtime::registration_trial::Trial;
 use crate::runtime::{CheckpointStartError, host_name};
 use crate::topology::assignment::Assignment;
@@ -52,6 +54,8 @@ pub(super) struct RunIdentity {
     pub first_recovery: u64,
     /// If supervisors start the workers: how the master begins.
     pub appointment: Option<Appointment>,
+    /// What generations leave behind.
+    pub dropped: Vec<(u64, Vec<String>)>,
 }
 
 /// What a master begins with.
@@ -91,6 +95,7 @@ pub(super) fn prepare(
             let opened = match identity.appointment {
                 Some(_) => {
                     let run: String = identity.run.iter().map(|byte| format!("{byte:02x}")).collect();
+                    let dropped = DroppedOfRun { at_begin: dropped, by_generation: &identity.dropped };
                     open_directory_of_run(topology, &run, begin, dropped, (&holder, &trial))?
                 }
                 None => open_directory(topology, begin, dropped, &holder, &trial)?,

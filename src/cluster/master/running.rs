@@ -85,6 +85,7 @@ impl RunningWorkers {
             secret: Secret::new(random()?),
             first_recovery: first_recovery(run),
             appointment: None,
+            dropped: Vec::new(),
         };
         let prepared = prepare(&topology, (&plan, assignment), source, &options, reads_once, identity)?;
         let Prepared { start, core, store } = prepared;

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use slog::{Logger, warn};
 
-use crate::checkpoint::CheckpointStore;
+use crate::checkpoint::{CheckpointError, CheckpointStore};
 use crate::clock::Clock;
 use crate::cluster::master::events::{Event, StoreJob};
 use crate::runtime::flow::checkpoint::StorageError;
@@ -14,12 +14,14 @@ use crate::text::shown;
 pub struct MasterStore {
     store: CheckpointStore,
     logger: Logger,
+    /// Whether a later master has the store.
+    is_fenced: bool,
 }
 
 impl MasterStore {
     /// An epoch has begun in the store.
     pub fn new(store: CheckpointStore, logger: Logger) -> MasterStore {
-        MasterStore { store: store.with_workers(), logger }
+        MasterStore { store: store.with_workers(), logger, is_fenced: false }
     }
 
     /// Does a job. Returns what comes of it, if the core has to know. `wall_nanos` is the time.
@@ -27,7 +29,7 @@ impl MasterStore {
         match job {
             StoreJob::Load => {
                 let latest = self.store.settle().map(|latest| latest.cloned().map(Box::new));
-                Some(Event::Loaded(latest.map_err(StorageError::from)))
+                Some(Event::Loaded(latest.map_err(|error| self.failed(error))))
             }
             StoreJob::Publish(mut manifest) => {
                 let checkpoint = manifest.checkpoint;
@@ -36,7 +38,7 @@ impl MasterStore {
                 if let Some(error) = self.store.take_deletion_error() {
                     warn!(self.logger, "files of old checkpoints are left: {}", shown(&error));
                 }
-                Some(Event::Published(checkpoint, result.map_err(StorageError::from)))
+                Some(Event::Published(checkpoint, result.map_err(|error| self.failed(error))))
             }
             StoreJob::Export(checkpoint, directory) => {
                 let exported = self.store.export(checkpoint, &directory);
@@ -49,10 +51,17 @@ impl MasterStore {
         }
     }
 
+    fn failed(&mut self, error: CheckpointError) -> StorageError {
+        self.is_fenced |= matches!(error, CheckpointError::Fenced { .. });
+        error.into()
+    }
+
     /// Does jobs until nobody sends any more. Then the storage is given up, so that another process may have it.
     pub(super) fn run(mut self, jobs: &Receiver<StoreJob>, events: &Sender<Event>, clock: &Clock) {
         for job in jobs {
-            if let Some(event) = self.carry_out(job, clock.wall_nanos()) {
+            let event = self.carry_out(job, clock.wall_nanos());
+            let fenced = self.is_fenced.then_some(Event::Fenced);
+            for event in fenced.into_iter().chain(event) {
                 // After the end nobody takes it.
                 let _ = events.send(event);
             }

@@ -6,6 +6,7 @@ use crate::cluster::blob_hash::BlobHash;
 use crate::cluster::coordination::Record;
 use crate::cluster::schedule::Placement;
 use crate::cluster::topologies::id::TopologyId;
+use crate::cluster::topologies::spec::SpecRecord;
 use crate::ids::WorkerId;
 
 /// Where the workers of a topology run, and its master.
@@ -22,6 +23,8 @@ pub struct AssignmentRecord {
     pub source: BlobHash,
     /// The generation of the spec that is placed.
     pub generation: u64,
+    /// Whether this generation began as an upgrade: until the spec has that it was accepted, it is on trial.
+    pub is_upgrade: bool,
     /// Which worker runs which executor, and on which host. `None`: it runs nowhere, for example because there is no
     /// room.
     pub placement: Option<Placement>,
@@ -36,6 +39,12 @@ impl AssignmentRecord {
     pub fn workers_on<'a>(&'a self, supervisor: &'a str) -> impl Iterator<Item = WorkerId> + 'a {
         let slots = self.placement.iter().flat_map(|placement| &placement.slots);
         slots.filter(move |(_, slot)| slot.host == supervisor).map(|(worker, _)| *worker)
+    }
+
+    /// Whether what is placed is on trial. A spec that was read at another time than the assignment may have another
+    /// upgrade already; then it is not known, so it is.
+    pub fn is_on_trial(&self, spec: &SpecRecord) -> bool {
+        self.is_upgrade && !spec.has_accepted(self.generation)
     }
 
     /// Whether a supervisor runs the master.

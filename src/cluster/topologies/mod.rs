@@ -11,6 +11,7 @@
 //!
 //! * [`TopologyId`], [`TopologyNodes`]: names. `catalog`, `spec`, `assignment`, `master`, `state`: records.
 //! * `begin`: how a topology begins, if it takes checkpoints. `savepoint`, `log_levels`: what is wanted of a running one.
+//!   `upgrade`: another topology in its place.
 //! * `orders`: the files by which a supervisor and its masters and workers speak.
 //! * `log_reading`: pieces of what the processes log and print.
 //! * `occupancy`: which process has such a directory.
@@ -38,6 +39,7 @@ mod process_log;
 mod savepoint;
 mod spec;
 mod state;
+mod upgrade;
 
 pub use crate::cluster::blob_hash::{BlobHash, BlobHashError};
 pub use crate::cluster::control::LogSpec;
@@ -59,5 +61,6 @@ pub use orders::{
 };
 pub use process_log::start_process_log;
 pub use savepoint::{SavepointAnswer, SavepointWish, TakenSavepoint};
-pub use spec::{SpecRecord, Wanted};
+pub use spec::{SpecRecord, Upgrade, Wanted};
 pub use state::{Outcome, StateRecord, TopologyPhase};
+pub use upgrade::{DroppedState, UpgradeOutcome, UpgradeVerdict};

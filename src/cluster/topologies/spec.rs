@@ -10,6 +10,8 @@ use crate::cluster::topologies::begin::TopologyBegin;
 use crate::cluster::topologies::id::TopologyId;
 use crate::cluster::topologies::log_levels::LogLevels;
 use crate::cluster::topologies::savepoint::SavepointWish;
+use crate::cluster::topologies::state::Outcome;
+use crate::cluster::topologies::upgrade::{DroppedState, UpgradeOutcome};
 
 /// What somebody wants a topology to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +65,44 @@ pub struct SpecRecord {
     pub savepoint: Option<SavepointWish>,
     /// What its processes log for a while.
     pub log: Option<LogLevels>,
+    /// The upgrade that was wanted last.
+    pub upgrade: Option<Upgrade>,
+    /// What generations leave behind, oldest first: of upgrades that were not rolled back.
+    pub dropped: Vec<DroppedState>,
+    /// How it has ended, if a nimbus has found that no master is there that could report its end.
+    pub ended: Option<Outcome>,
+}
+
+/// Another topology in the place of one that ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrade {
+    /// The generation that has the new topology.
+    pub generation: u64,
+    /// The blob of the topology before, to which it is rolled back.
+    pub before: BlobHash,
+    /// How long it may take until it is up, in milliseconds. A nimbus that begins to lead begins this time anew.
+    pub timeout_ms: u64,
+    /// What came of it.
+    pub outcome: UpgradeOutcome,
+}
+
+impl SpecRecord {
+    /// The upgrade of which is not known yet what comes of it.
+    pub fn pending_upgrade(&self) -> Option<&Upgrade> {
+        self.upgrade.as_ref().filter(|upgrade| upgrade.outcome == UpgradeOutcome::Pending)
+    }
+
+    /// Whether this generation of the spec began as an upgrade.
+    pub fn is_upgrade(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.generation == self.generation)
+    }
+
+    /// Whether an upgrade that this generation began as was accepted.
+    pub fn has_accepted(&self, generation: u64) -> bool {
+        let is_accepted =
+            |it: &Upgrade| it.generation == generation && it.outcome == UpgradeOutcome::Accepted;
+        self.upgrade.as_ref().is_some_and(is_accepted)
+    }
 }
 
 impl Record for SpecRecord {

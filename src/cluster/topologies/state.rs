@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::coordination::Record;
 use crate::cluster::topologies::savepoint::SavepointAnswer;
+use crate::cluster::topologies::upgrade::UpgradeVerdict;
 
 /// What a topology does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TopologyPhase {
-    /// Not all of its workers are up for the first time.
+    /// Not all of its workers were up yet, or it is on trial as an upgrade, and not up yet.
     #[default]
     Starting,
     /// Its workers were all up, and spouts may emit.
@@ -55,6 +56,8 @@ pub struct StateRecord {
     pub outcome: Option<Outcome>,
     /// What came of the savepoint that was answered last.
     pub savepoint: Option<SavepointAnswer>,
+    /// Of a generation that is on trial as an upgrade: how that goes.
+    pub verdict: Option<UpgradeVerdict>,
 }
 
 impl Record for StateRecord {

@@ -5,6 +5,7 @@
 //! task.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::api::{
@@ -83,6 +84,7 @@ impl BoltTask {
         state.store = TaskState::new(context.states().clone(), context.clock().clone());
         let keys = InputKeys::new(&context);
         let checkpoints = TaskCheckpoints::new(&context, local_task);
+        emitter.errors.lifecycle.unopened.fetch_add(1, Ordering::Relaxed);
         BoltTask {
             keys,
             bolt: None,

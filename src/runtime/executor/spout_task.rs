@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::api::{
@@ -86,6 +87,7 @@ impl SpoutTask {
             state.messages = OpenMessages::untracked();
         }
         let checkpoints = SpoutCheckpoints::new(&context);
+        emitter.errors.lifecycle.unopened.fetch_add(1, Ordering::Relaxed);
         SpoutTask {
             spout: None,
             factory,

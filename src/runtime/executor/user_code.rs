@@ -5,6 +5,7 @@
 //! while it is dropped, the process does not end.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::api::{CounterId, TaskError, TaskHook};
@@ -24,14 +25,16 @@ pub struct Restart {
     pause: Duration,
     /// Since when there is an instance.
     lives_since: Option<Time>,
-    /// Whether the task was ever built.
+    /// Whether the task was built since everything last began.
     built: bool,
+    /// Whether the task was ever built.
+    is_open: bool,
 }
 
 impl Restart {
     /// Of a task that was not built yet.
     pub fn new() -> Restart {
-        Restart { due: Time::ZERO, pause: Duration::ZERO, lives_since: None, built: false }
+        Restart { due: Time::ZERO, pause: Duration::ZERO, lives_since: None, built: false, is_open: false }
     }
 
     /// The task cannot be built, now or later: the run ends without it.
@@ -59,7 +62,7 @@ impl Restart {
     /// Everything begins anew, so the task is built as at its start.
     pub fn begin_anew(&mut self) {
         if !self.is_over() {
-            *self = Restart::new();
+            *self = Restart { is_open: self.is_open, ..Restart::new() };
         }
     }
 
@@ -93,6 +96,10 @@ impl Restart {
         }
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Ok(instance)) => {
+                if !std::mem::replace(&mut self.is_open, true) {
+                    // Relaxed: whoever reads it a little later waits a little longer.
+                    errors.lifecycle.unopened.fetch_sub(1, Ordering::Relaxed);
+                }
                 if self.built(now) {
                     handles.address.gauges.count(CounterId::RESTARTS, 1);
                 }

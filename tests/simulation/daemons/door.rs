@@ -11,6 +11,7 @@ use squall::cluster::coordination::{
 use squall::cluster::topologies::{TopologyId, TopologyPhase};
 
 use crate::daemons::plan::Defect;
+use crate::daemons::programs::Judged;
 use crate::kit::lock;
 use crate::world::Coverage;
 
@@ -25,6 +26,9 @@ pub struct Books {
     pub numbers: BTreeMap<u64, String>,
     pub next: u64,
     pub ended: BTreeSet<TopologyId>,
+    pub judged: Judged,
+    /// The topologies whose end a leader has found.
+    given_up: BTreeSet<TopologyId>,
     /// Whether the data of the service are lost at the moment.
     pub is_lost: bool,
     pub wrong: Vec<String>,
@@ -79,9 +83,18 @@ impl Books {
                     let why = format!("{id} has the number of another run");
                     self.wrong.push(why);
                 }
+                self.wrong.extend(self.judged.wrote(&id, &record).err());
+                match record["ended"].is_null() {
+                    true if self.given_up.contains(&id) => {
+                        self.wrong.push(format!("a leader has ended {id}, and that was taken back"));
+                    }
+                    true => {}
+                    false => _ = self.given_up.insert(id),
+                }
             }
-            (Some(id), Some("state")) if record["phase"] == "ended" => {
-                self.state(&id, TopologyPhase::Ended);
+            (Some(id), Some("state")) if !data.is_empty() => {
+                self.wrong
+                    .push(format!("a leader writes the state of {id}, which is its master's to report"));
             }
             _ => {}
         }

@@ -86,3 +86,15 @@ fn a_supervisor_that_reports_nothing_is_found() {
 fn a_worker_that_ignores_its_fence_is_found() {
     is_found(Defect::IgnoresFence, &[Fault::ProcessStopped, Fault::HostsCut]);
 }
+
+/// A master that publishes a checkpoint of an upgrade before that is accepted: it may be rolled back afterwards.
+#[test]
+fn a_master_that_publishes_on_trial_is_found() {
+    is_found(Defect::PublishesOnTrial, &[]);
+}
+
+/// A master for which the failure of an upgrade is the end of the topology.
+#[test]
+fn a_master_that_ends_a_topology_on_trial_is_found() {
+    is_found(Defect::EndsOnTrial, &[]);
+}

@@ -247,7 +247,7 @@ impl World {
     pub fn operate(&mut self) {
         let i = self.rng.random_range(0..self.nimbuses.len());
         let name = NAMES[self.rng.random_range(0..NAMES.len())];
-        let (draw, workers) = (self.rng.random_range(0..10), self.rng.random_range(1..=3));
+        let (draw, workers) = (self.rng.random_range(0..13), self.rng.random_range(1..=3));
         let inactive = self.rng.random_bool(0.2);
         let Some(running) = self.nimbuses[i].running.as_ref().filter(|running| running.asleep.is_none())
         else {
@@ -285,6 +285,7 @@ impl World {
                     }
                 }
             }
+            10.. => self.upgrade(&*leader, name, workers),
             4 => {
                 self.acked.remove(name);
                 match leader.remove(name) {

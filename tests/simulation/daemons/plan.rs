@@ -95,6 +95,10 @@ pub enum Defect {
     NoReports,
     /// A fenced worker goes on.
     IgnoresFence,
+    /// A master publishes checkpoints of a topology that is on trial.
+    PublishesOnTrial,
+    /// A master reports the failure of a topology on trial as its end.
+    EndsOnTrial,
 }
 
 /// See the module.

@@ -9,18 +9,25 @@ use std::time::Duration;
 use rand::RngExt as _;
 use squall::checkpoint::LeftBehind;
 use squall::clock::Time;
-use squall::cluster::topologies::{MasterReport, Outcome, StateRecord, TopologyPhase, Wanted, WorkerOrder};
+use squall::cluster::topologies::{
+    BlobHash, MasterReport, Outcome, StateRecord, TopologyId, TopologyPhase, UpgradeVerdict, Wanted,
+    WorkerOrder,
+};
+use squall::config::CheckpointOptions;
 use squall::ids::{Incarnation, WorkerId};
 use squall::net::{Endpoint, Members};
+use squall::runtime::StopReason;
 use squall::testing::cores::{
-    Appointment, Arrival, Beat, ChildId, CoreOptions, EndCommand, EndProgress, Exit, FromWorker, Known,
-    LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Order, Role, Sources, Start, ToWorker, Welcome,
-    outlives_its_master,
+    Appointment, Arrival, Beat, CheckpointOrder, ChildId, CoreOptions, EndCommand, EndProgress, Exit,
+    FromWorker, Known, LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Order, Role, Sources, Start,
+    ToWorker, Welcome, outlives_its_master,
 };
 
 use crate::daemons::hosts::push;
 use crate::daemons::plan::Defect;
+use crate::daemons::programs::{Program, parts};
 use crate::daemons::world::{World, worker_options};
+use crate::kit::lock;
 
 pub type Pid = u64;
 
@@ -30,6 +37,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 const DEAD_AFTER: Duration = Duration::from_secs(5);
 /// How long a master that is not the first waits for workers that run.
 const GRACE: Duration = Duration::from_secs(5);
+/// Why a topology cannot go on that stops.
+pub const STOPS: &str = "it stops";
 /// How often orders are read.
 const LOOK: Duration = Duration::from_millis(150);
 
@@ -58,10 +67,20 @@ pub struct Master {
     start: Box<Start>,
     pub address: SocketAddr,
     assignment: u64,
+    pub generation: u64,
+    pub is_upgrade: bool,
+    on_trial: bool,
+    /// Another one has its checkpoints.
+    is_replaced: bool,
+    /// Why it refuses the topology, which is on trial.
+    refuses: Option<String>,
+    pub source: BlobHash,
+    /// With which it has opened the checkpoints.
+    pub store_epoch: u64,
     wanted: Wanted,
     reported: Option<MasterReport>,
     look_at: Time,
-    inbox: VecDeque<MasterEvent>,
+    pub inbox: VecDeque<MasterEvent>,
     fresh: BTreeMap<WorkerId, Pid>,
     pub running: BTreeMap<Endpoint, Pid>,
     /// The report of the end that could not be written yet.
@@ -82,7 +101,12 @@ pub struct Worker {
     welcome: Option<(Time, Pid, Welcome)>,
     dial_at: Time,
     life: LifeLog,
-    kept: Vec<FromWorker>,
+    pub program: Program,
+    pub is_halted: bool,
+    /// What the task has read since the begin, if it is here, and what it has counted.
+    pub read: u64,
+    pub counted: u64,
+    pub kept: Vec<FromWorker>,
     beat_at: Time,
     listens_at: Option<Time>,
     closes_at: Option<Time>,
@@ -90,7 +114,17 @@ pub struct Worker {
     round: u64,
 }
 
+impl Master {
+    pub fn id(&self) -> &TopologyId {
+        &self.known.id
+    }
+}
+
 impl Worker {
+    pub fn number(&self) -> WorkerId {
+        self.order.worker
+    }
+
     pub fn incarnation(&self) -> Option<u32> {
         self.life.living.as_ref().map(|living| living.incarnation.0)
     }
@@ -212,6 +246,10 @@ impl World {
                 welcome: None,
                 dial_at: now,
                 life: LifeLog::default(),
+                program: Program::Good,
+                is_halted: false,
+                read: 0,
+                counted: 0,
                 kept: Vec::new(),
                 beat_at: now,
                 listens_at: None,
@@ -228,6 +266,13 @@ impl World {
                     Some(Defect::NoEpoch) => (1, GRACE),
                     _ => (order.epoch, GRACE),
                 };
+                let on_trial = order.assignment.is_on_trial(&order.spec);
+                let store = self.checkpoints.entry(process.child.topology.clone()).or_default();
+                store.epoch += 1;
+                let store_epoch = store.epoch;
+                let interval = Duration::from_secs(3);
+                let checkpoint = CheckpointOptions { interval, ..CheckpointOptions::default() };
+                let holds = on_trial && self.defect != Some(Defect::PublishesOnTrial);
                 let options = CoreOptions {
                     sources: vec![Sources::ReadAgain; workers],
                     worker: order.worker.clone(),
@@ -235,9 +280,9 @@ impl World {
                     bolts: 1,
                     drain_timeout: Duration::from_secs(30),
                     start_inactive: order.spec.wanted != Wanted::Active,
-                    checkpoints: None,
+                    checkpoints: Some((checkpoint, parts(workers), store_epoch)),
                     first_recovery: order.epoch << 40,
-                    appointment: Some(Appointment { epoch, grace, assignment }),
+                    appointment: Some(Appointment { epoch, grace, assignment, on_trial: holds }),
                 };
                 let start = Start {
                     version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -261,13 +306,22 @@ impl World {
                 let mut inbox = VecDeque::from([MasterEvent::Tick]);
                 inbox.extend(order.spec.wanted.is_end().then(|| wish(order.spec.wanted)));
                 self.cover(if order.epoch > 1 { "a later master" } else { "a first master" });
-                Ok(What::Master(Box::new(Master {
+                let source = order.assignment.source.clone();
+                let is_unfit = self.program_of(&source) == Program::Unfit;
+                let mut master = Master {
                     core: MasterCore::new(options),
                     epoch: order.epoch,
                     known,
                     start: Box::new(start),
                     address,
                     assignment,
+                    generation: order.assignment.generation,
+                    is_upgrade: order.assignment.is_upgrade,
+                    on_trial,
+                    is_replaced: false,
+                    refuses: None,
+                    source,
+                    store_epoch,
                     wanted: order.spec.wanted,
                     reported: None,
                     look_at: now,
@@ -275,7 +329,11 @@ impl World {
                     fresh: BTreeMap::new(),
                     running: BTreeMap::new(),
                     ended: None,
-                })))
+                };
+                if is_unfit {
+                    self.ends(&mut master, Some("it does not fit".to_owned()), false);
+                }
+                Ok(What::Master(Box::new(master)))
             }
         }
     }
@@ -313,6 +371,17 @@ impl World {
         let What::Master(mut master) = std::mem::replace(&mut process.what, What::Spawned) else {
             return None;
         };
+        if master.refuses.is_some() {
+            let is_due = now >= master.look_at;
+            let mut code = None;
+            if is_due {
+                master.look_at = now.after(LOOK);
+                self.gives_sign(pid, process);
+                code = self.look_at_order(process, &mut master);
+            }
+            process.what = What::Master(master);
+            return code;
+        }
         if let Some(report) = &master.ended {
             // It must be known, so this waits until it can be written.
             let is_full = self.hosts[host].is_full;
@@ -346,8 +415,11 @@ impl World {
             }
         }
         self.check_listeners(&process.child, &master);
+        if master.is_replaced {
+            return Some(1);
+        }
         let mut code = None;
-        if master.ended.is_none() && now >= master.look_at {
+        if master.ended.is_none() && master.refuses.is_none() && now >= master.look_at {
             master.look_at = now.after(LOOK);
             self.gives_sign(pid, process);
             code = self.look_at_order(process, &mut master);
@@ -358,8 +430,20 @@ impl World {
 
     fn look_at_order(&mut self, process: &Process, master: &mut Master) -> Option<i32> {
         let is_full = self.hosts[process.host].is_full;
-        let state = StateRecord { epoch: master.epoch, phase: master.core.phase(), ..StateRecord::default() };
-        let report = MasterReport { address: Some(master.address), state };
+        let verdict = match &master.refuses {
+            Some(why) => Some(UpgradeVerdict::Refused(why.clone())),
+            None if !master.on_trial => None,
+            None if master.core.trial_is_passed() => Some(UpgradeVerdict::Up),
+            None => Some(UpgradeVerdict::Waits(String::new())),
+        };
+        let (epoch, generation) = (master.epoch, master.generation);
+        let phase = match &master.refuses {
+            Some(_) => TopologyPhase::Starting,
+            None => master.core.phase(),
+        };
+        let state = StateRecord { epoch, generation, phase, verdict, ..StateRecord::default() };
+        let address = master.refuses.is_none().then_some(master.address);
+        let report = MasterReport { address, state };
         let directory = self.hosts[process.host].directories.get_mut(&process.child)?;
         if master.reported.as_ref() != Some(&report) && !is_full {
             directory.report = Some(report.clone());
@@ -370,9 +454,23 @@ impl World {
         if order.epoch != master.epoch || placed.is_some_and(|version| version != master.assignment) {
             return Some(1);
         }
-        if order.spec.wanted != master.wanted {
-            master.wanted = order.spec.wanted;
-            master.inbox.push_back(wish(master.wanted));
+        let is_accepted = master.on_trial && !order.assignment.is_on_trial(&order.spec);
+        let wanted = order.spec.wanted;
+        if is_accepted {
+            master.on_trial = false;
+            master.inbox.push_back(MasterEvent::Accepted);
+            self.cover("an upgrade is accepted");
+            self.log(|| format!("generation {} of {} is accepted", master.generation, master.known.id));
+        }
+        if wanted != master.wanted {
+            master.wanted = wanted;
+            master.inbox.push_back(wish(wanted));
+        }
+        if wanted == Wanted::Killed
+            && let Some(why) = master.refuses.take()
+        {
+            master.on_trial = false;
+            self.ends(master, Some(why), false);
         }
         None
     }
@@ -447,28 +545,41 @@ impl World {
                 self.welcome((pid, worker), welcome);
             }
             MasterAction::Done => {
-                let outcome = Outcome {
-                    failure: master.core.failure().map(str::to_owned),
-                    cut_short: master.core.is_cut_short(),
-                    ..Outcome::default()
-                };
-                self.log(|| format!("{} has ended at its master {pid}: {outcome:?}", master.known.id));
-                if outcome.failure.is_some() {
-                    self.cover("a topology was given up");
+                if master.core.is_fenced() {
+                    self.cover("a master finds a later one at its checkpoints");
+                    master.is_replaced = true;
+                    return;
                 }
-                let state = StateRecord {
-                    epoch: master.epoch,
-                    phase: TopologyPhase::Ended,
-                    outcome: Some(outcome),
-                    ..StateRecord::default()
-                };
-                master.ended = Some(MasterReport { address: None, state });
+                let stopped = master.core.stopped().map(ToString::to_string);
+                let failure = master.core.failure().map(str::to_owned).or(stopped);
+                self.log(|| format!("{} has ended at its master {pid}: {failure:?}", master.known.id));
+                let is_cut_short = master.core.is_cut_short();
+                self.ends(master, failure, is_cut_short);
             }
             MasterAction::Note(note) => self.log(|| format!("master {pid} on {host}: {note:?}")),
-            MasterAction::Store(_)
-            | MasterAction::AnswerSavepoint(_)
-            | MasterAction::AnswerCheckpoint(..) => {}
+            MasterAction::Store(job) => self.store(master, job),
+            MasterAction::AnswerSavepoint(_) | MasterAction::AnswerCheckpoint(..) => {}
         }
+    }
+
+    /// The run of a master is over.
+    fn ends(&mut self, master: &mut Master, failure: Option<String>, cut_short: bool) {
+        if failure.is_some() {
+            self.cover("a topology was given up");
+        }
+        if let Some(why) = &failure
+            && master.on_trial
+            && master.wanted != Wanted::Killed
+            && self.defect != Some(Defect::EndsOnTrial)
+        {
+            self.cover("a master refuses an upgrade");
+            master.refuses = Some(why.clone());
+            return;
+        }
+        let (epoch, generation, phase) = (master.epoch, master.generation, TopologyPhase::Ended);
+        let outcome = Some(Outcome { failure, cut_short, ..Outcome::default() });
+        let state = StateRecord { epoch, generation, phase, outcome, ..StateRecord::default() };
+        master.ended = Some(MasterReport { address: None, state });
     }
 
     fn runs(&mut self, pid: Pid, master: &mut Master, who: Endpoint, worker: Pid) {
@@ -623,7 +734,7 @@ impl World {
         }
         let What::Master(master) = &mut self.processes.get_mut(&found)?.what else { return None };
         master.known.verify(&hello, &challenge, &proof).ok()?;
-        if master.ended.is_some() {
+        if master.ended.is_some() || master.refuses.is_some() {
             return None;
         }
         match self.links.get_mut(&(found, pid)) {
@@ -693,7 +804,19 @@ impl World {
         }
         worker.life.sent(&message);
         match message {
-            ToWorker::Start(_) => worker.listens_at = Some(self.later_by(400)),
+            ToWorker::Start(_) => {
+                let master = worker.connection.and_then(|pid| self.processes.get(&pid));
+                let source = master.and_then(|process| match &process.what {
+                    What::Master(master) => Some(master.source.clone()),
+                    _ => None,
+                });
+                worker.program = source.map_or(Program::Good, |source| self.program_of(&source));
+                if worker.program == Program::Crashes {
+                    return Some(1);
+                }
+                worker.is_halted = true;
+                worker.listens_at = Some(self.later_by(400));
+            }
             ToWorker::Ending(EndCommand::Drain) => worker.is_draining = true,
             ToWorker::Ending(EndCommand::AskHolders { round } | EndCommand::Finish { round, .. }) => {
                 worker.round = round;
@@ -701,10 +824,10 @@ impl World {
             ToWorker::Ending(EndCommand::Close) => worker.closes_at = Some(self.later_by(800)),
             ToWorker::Ending(EndCommand::End) => return Some(0),
             ToWorker::Probe { wave } => {
-                let rests = worker.is_draining;
+                let rests = worker.is_draining || worker.is_halted;
                 let progress = EndProgress {
                     at_rest: rests,
-                    live_spouts: u64::from(!rests),
+                    live_spouts: u64::from(!worker.is_draining),
                     round: worker.round,
                     asked: u64::from(worker.round > 0),
                     answered: u64::from(worker.round > 0),
@@ -715,7 +838,20 @@ impl World {
             }
             // Nobody asks for logs here.
             ToWorker::ReadLog { .. } => {}
-            ToWorker::Members(_) | ToWorker::Activate | ToWorker::Deactivate | ToWorker::Checkpoint(_) => {}
+            ToWorker::Checkpoint(order) => {
+                let id = worker.known.id.clone();
+                // Where spouts rest, nothing is opened that could stop.
+                let has_rested = lock(&self.books).judged.rested.contains(&id);
+                let stops =
+                    worker.program == Program::Stops && order == CheckpointOrder::Resume && !has_rested;
+                self.order_checkpoint(&id, worker, order);
+                if stops {
+                    let (component, task) = ("count".into(), squall::ids::TaskId(1));
+                    let reason = StopReason { component, task, error: STOPS.to_owned() };
+                    worker.kept.push(FromWorker::Stopped(reason));
+                }
+            }
+            ToWorker::Members(_) | ToWorker::Activate | ToWorker::Deactivate => {}
         }
         None
     }
@@ -740,8 +876,9 @@ impl World {
             worker.beat_at = now;
             self.gives_sign(pid, process);
             if worker.connection.is_some() {
-                let rests = worker.is_draining;
-                let beat = Beat { at_rest: rests, live_spouts: u64::from(!rests), links_up: 0 };
+                let at_rest = worker.is_draining || worker.is_halted;
+                let live_spouts = u64::from(!worker.is_draining);
+                let beat = Beat { at_rest, live_spouts, links_up: 0 };
                 worker.kept.push(FromWorker::Beat(beat));
             }
         }

@@ -142,9 +142,12 @@ impl World {
         let spec = self.read::<SpecRecord>(&nodes.spec).ok_or("it has no spec")?;
         let assignment = self.read::<AssignmentRecord>(&nodes.assignment);
         let state = self.read::<StateRecord>(&nodes.state);
-        let has_ended = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
+        let has_reported = state.as_ref().is_some_and(|state| state.phase == TopologyPhase::Ended);
+        let has_ended = has_reported || spec.ended.is_some();
         if spec.wanted.is_end() || has_ended {
-            if let Some(failure) = state.as_ref().and_then(|state| state.outcome.as_ref()?.failure.clone()) {
+            let outcome = state.as_ref().and_then(|state| state.outcome.as_ref());
+            let failure = spec.ended.as_ref().or(outcome).and_then(|outcome| outcome.failure.clone());
+            if let Some(failure) = failure {
                 self.cover("ended with a failure");
                 self.log(|| format!("{id} has failed: {failure}"));
                 if !spec.wanted.is_end() {
@@ -159,6 +162,7 @@ impl World {
         if self.to_end.contains(id) {
             return Err(format!("its end was taken back: {:?}", spec.wanted));
         }
+        self.upgrade_unsettled(id, &spec)?;
         let assignment = assignment.ok_or("it has no assignment")?;
         let placement =
             assignment.placement.as_ref().ok_or_else(|| format!("no place: {:?}", assignment.short))?;

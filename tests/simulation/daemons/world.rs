@@ -16,7 +16,7 @@ use squall::cluster::coordination::{
     decode_record,
 };
 use squall::cluster::daemons::belonging::Belonging;
-use squall::cluster::topologies::{AssignmentRecord, ClusterKey, TopologyId, TopologyNodes};
+use squall::cluster::topologies::{AssignmentRecord, BlobHash, ClusterKey, TopologyId, TopologyNodes};
 use squall::config::WorkerOptions;
 use squall::ids::WorkerId;
 use squall::prelude::Registry;
@@ -29,6 +29,7 @@ use crate::daemons::hosts::{Directory, Host};
 use crate::daemons::nimbuses::NimbusHost;
 use crate::daemons::plan::{Defect, Fault, Plan};
 use crate::daemons::processes::{Link, Pid, Process, worker_of};
+use crate::daemons::programs::{Checkpoints, Program};
 use crate::is_shown;
 use crate::kit::lock;
 use crate::scenario::mixed;
@@ -56,8 +57,14 @@ pub fn worker_options() -> WorkerOptions {
 
 /// The blob of a topology.
 pub fn source(name: &str, workers: u16) -> TopologySource {
+    source_of(name, workers, "")
+}
+
+/// The same with another line, so that it is another one.
+pub fn source_of(name: &str, workers: u16, line: &str) -> TopologySource {
     let text = format!(
-        "topology = {{ name = '{name}', workers = {workers} }}
+        "{line}
+         topology = {{ name = '{name}', workers = {workers}, delivery = 'exactly-once' }}
          spout.lines = {{ type = 'generate', config.fields.line = 'to be' }}
          bolt.split = {{ type = 'split', parallelism = 3, inputs = ['lines'] }}"
     );
@@ -101,6 +108,9 @@ pub struct World {
     pub links: BTreeMap<(Pid, Pid), Link>,
     /// Which process was started as which incarnation, by the master of which epoch.
     pub lives: BTreeMap<(TopologyId, u64, WorkerId, u32), Pid>,
+    /// What blobs are that operators have put. Others are good.
+    pub programs: BTreeMap<BlobHash, Program>,
+    pub checkpoints: BTreeMap<TopologyId, Checkpoints>,
     pub pids: Pid,
     pub starts: u64,
     /// The hosts that cannot reach each other.
@@ -160,6 +170,8 @@ impl World {
             exits: BTreeMap::new(),
             links: BTreeMap::new(),
             lives: BTreeMap::new(),
+            programs: BTreeMap::new(),
+            checkpoints: BTreeMap::new(),
             pids: 0,
             starts: 0,
             cuts: BTreeSet::new(),

@@ -17,7 +17,7 @@ use crate::cluster::operations::{
     WorkerInfo,
 };
 use crate::cluster::schedule::Placement;
-use crate::cluster::topologies::{MasterRecord, StateRecord};
+use crate::cluster::topologies::{MasterRecord, StateRecord, TopologyPhase};
 use crate::tuple::Timestamp;
 
 /// The workers of a placement, by number.
@@ -47,7 +47,11 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         }
     };
     let state = found.state.as_ref().map(|stored| stored.record.clone());
-    let StateRecord { phase, outcome, savepoint, generation, .. } = state.unwrap_or_default();
+    let StateRecord { mut phase, mut outcome, savepoint, generation, verdict, .. } =
+        state.unwrap_or_default();
+    if let Some(ended) = &spec.ended {
+        (phase, outcome) = (TopologyPhase::Ended, Some(ended.clone()));
+    }
     Ok(TopologyInfo {
         id: found.id.clone(),
         name: found.id.name().to_owned(),
@@ -66,6 +70,8 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
             until: Timestamp(i64::try_from(log.until.saturating_mul(1_000_000)).unwrap_or(i64::MAX))
                 .to_string(),
         }),
+        upgrade: spec.upgrade.clone(),
+        verdict: verdict.filter(|_| spec.pending_upgrade().is_some_and(|it| it.generation == generation)),
         workers: workers_of(assignment.and_then(|assignment| assignment.placement.as_ref())),
         master,
         short: assignment.and_then(|assignment| assignment.short.clone()),

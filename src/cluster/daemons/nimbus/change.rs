@@ -13,8 +13,9 @@ use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, r
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
 use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::Fence;
+use crate::cluster::daemons::nimbus::trial::judge;
 use crate::cluster::operations::{
-    MoveInfo, OperationError, RebalanceRequest, Rebalanced, SavepointRequest, TopologyInfo,
+    MoveInfo, OperationError, RebalanceRequest, Rebalanced, SavepointRequest, TopologyInfo, WorkerInfo,
 };
 use crate::cluster::schedule::Move;
 use crate::cluster::topologies::{BlobHash, SavepointWish, SpecRecord, absolute};
@@ -31,6 +32,9 @@ pub(super) fn want_savepoint(
     }
     leader.work_on(|work, fence| {
         let found = running(leader, fence, name)?;
+        if !request.stops {
+            no_upgrade_is_pending(name, &found.spec.record)?;
+        }
         let topology = load(&mut work.sources, &found).map_err(OperationError::Unavailable)?;
         if !topology.options().delivery.is_exactly_once() {
             return Err(OperationError::Conflict(format!(
@@ -54,7 +58,7 @@ pub(super) fn want_savepoint(
             wish => wish.as_ref().map_or(0, |wish| wish.number).max(answered) + 1,
         };
         let wish = SavepointWish { number, directory: request.directory.clone(), stops: request.stops };
-        let next = SpecRecord { savepoint: Some(wish), ..spec.clone() };
+        let next = SpecRecord { savepoint: Some(wish), ..to_be_stopped(&found).unwrap_or(spec.clone()) };
         write_spec(leader, work, fence, (name, &found), next)?;
         info!(leader.logger, "a savepoint is wanted of a topology"; "id" => %found.id, "number" => number,
             "stops" => request.stops);
@@ -67,6 +71,7 @@ pub(super) fn restart(leader: &Leader, name: &str) -> Result<TopologyInfo, Opera
     leader.work_on(|work, fence| {
         let found = running(leader, fence, name)?;
         let spec = &found.spec.record;
+        no_upgrade_is_pending(name, spec)?;
         let next = SpecRecord { generation: spec.generation + 1, spreads: false, ..spec.clone() };
         write_spec(leader, work, fence, (name, &found), next)?;
         info!(leader.logger, "a topology is restarted"; "id" => %found.id);
@@ -83,6 +88,7 @@ pub(super) fn rebalance(
     leader.work_on(|work, fence| {
         let topology = running(leader, fence, name)?;
         let spec = &topology.spec.record;
+        no_upgrade_is_pending(name, spec)?;
         let refused = |error| match error {
             SourceError::Blob(error) => leader.refused_blob(&error),
             SourceError::Invalid(why) => OperationError::Invalid(why),
@@ -111,15 +117,42 @@ pub(super) fn rebalance(
         write_spec(leader, work, fence, (name, &topology), next)?;
         info!(leader.logger, "a topology is rebalanced"; "id" => %topology.id, "generation" => generation,
             "overrides" => request.overrides.join(" "));
-        let now = read_topology(fence, &topology.id).map_err(|error| leader.refused(error))?;
-        let assignment = now.and_then(|now| now.assignment);
-        let placement = assignment.as_ref().and_then(|stored| stored.record.placement.as_ref());
-        Ok(Rebalanced { generation, workers: workers_of(placement), ..planned })
+        Ok(Rebalanced { generation, workers: workers_now(leader, fence, &topology)?, ..planned })
     })
 }
 
+/// Where the workers of a topology run now.
+pub(super) fn workers_now(
+    leader: &Leader,
+    fence: &Fence<'_>,
+    found: &FoundTopology,
+) -> Result<Vec<WorkerInfo>, OperationError> {
+    let now = read_topology(fence, &found.id).map_err(|error| leader.refused(error))?;
+    let assignment = now.and_then(|now| now.assignment);
+    Ok(workers_of(assignment.as_ref().and_then(|stored| stored.record.placement.as_ref())))
+}
+
+/// While it is not known what comes of an upgrade, the topology is changed in no other way.
+pub(super) fn no_upgrade_is_pending(name: &str, spec: &SpecRecord) -> Result<(), OperationError> {
+    match spec.pending_upgrade() {
+        None => Ok(()),
+        Some(upgrade) => Err(OperationError::Conflict(format!(
+            "topology `{name}` is being upgraded: wait until the new one is up or rolled back, which takes at most {} s, \
+             or end it by `squall stop {name}` or `squall kill {name}`",
+            upgrade.timeout_ms / 1000
+        ))),
+    }
+}
+
+/// The spec of a topology that is to be stopped while it is not known what comes of its upgrade: a topology that is not
+/// up does not end in order, so the one before does.
+pub(super) fn to_be_stopped(found: &FoundTopology) -> Option<SpecRecord> {
+    let state = found.state.as_ref().map(|stored| &stored.record);
+    judge(&found.spec.record, state, Some("it was stopped before the new one was up"))
+}
+
 /// What a topology cannot change while it runs: its name, and where its checkpoints are.
-fn check_same(before: &Topology, after: &Topology) -> Result<(), OperationError> {
+pub(super) fn check_same(before: &Topology, after: &Topology) -> Result<(), OperationError> {
     let invalid = |what: &str| {
         Err(OperationError::Invalid(format!(
             "{what} of a topology that runs cannot be changed: stop it, with a savepoint if it takes checkpoints, and \
@@ -140,7 +173,7 @@ fn check_same(before: &Topology, after: &Topology) -> Result<(), OperationError>
 }
 
 /// Where a topology would run with another spec, beside the others.
-fn plan(
+pub(super) fn plan(
     leader: &Leader,
     work: &mut Work,
     fence: &Fence<'_>,

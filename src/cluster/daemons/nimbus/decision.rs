@@ -3,7 +3,7 @@
 //! | wanted | where it runs now | state | what is written |
 //! |---|---|---|---|
 //! | anything | anywhere | ended | the assignment is deleted |
-//! | drained, killed | nowhere | not ended | ended, and the assignment is deleted: there is no master that could report it |
+//! | drained, killed | nowhere | not ended | that it has ended, into the spec, and the assignment is deleted: there is no master that could report it |
 //! | killed | the host of the master is gone | not ended | the same, as a failure |
 //! | killed | elsewhere | not ended | nothing: it is not placed anew |
 //! | active, inactive, drained | anywhere | not ended | the plan, if it differs from where it runs |
@@ -15,7 +15,10 @@
 //!    executor: two workers that were given different assignments never exchange a tuple.
 //! 4. Each new generation of the spec is such a change, too, even if everything stays where it is. An assignment has the
 //!    source that it was made of, so it changes together with that.
-//! 5. From what these decisions lead to, nothing more is decided.
+//! 5. The end that is decided here stands in the spec, which only leaders write. So one that was stopped right before that
+//!    write, and goes on when its successor has placed the topology, cannot write it any more.
+//! 6. What comes of an upgrade is decided before, by `trial`: its generation is placed as any other is.
+//! 7. From what these decisions lead to, nothing more is decided.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +47,8 @@ pub(super) struct Known<'a> {
 /// Something that is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {
-    /// The topology has ended, and there is nobody else who could write that.
-    End(TopologyId, StateRecord),
+    /// The topology has ended like this, and there is nobody else who could write that.
+    End(TopologyId, Outcome),
     /// Its assignment is to be deleted.
     Unassign(TopologyId),
     /// Its assignment is to be this one.
@@ -104,12 +107,11 @@ pub(super) fn decide_with_moves(
 fn course<'a>(known: &Known<'a>, hosts: &[Host], ended_at: &str) -> Course<'a> {
     let (spec, assignment) = (known.spec, known.assignment);
     let unassign = || assignment.map(|_| Change::Unassign(spec.id.clone()));
-    if known.state.is_some_and(|state| state.phase == TopologyPhase::Ended) {
+    if spec.ended.is_some() || known.state.is_some_and(|state| state.phase == TopologyPhase::Ended) {
         return Course::Changes(unassign().into_iter().collect());
     }
     let end = |failure: Option<String>| {
-        let state = ended(known.state, failure, ended_at);
-        let end = Change::End(spec.id.clone(), state);
+        let end = Change::End(spec.id.clone(), ended(known.state, failure, ended_at));
         Course::Changes([Some(end), unassign()].into_iter().flatten().collect())
     };
     let master = assignment.and_then(|assignment| assignment.master.as_deref());
@@ -131,18 +133,11 @@ fn course<'a>(known: &Known<'a>, hosts: &[Host], ended_at: &str) -> Course<'a> {
     }
 }
 
-/// The state of a topology without a master.
-fn ended(before: Option<&StateRecord>, failure: Option<String>, ended_at: &str) -> StateRecord {
-    let outcome = Outcome {
-        failure,
-        // What it had counted is not known.
-        cut_short: before.is_some(),
-        ended_at: ended_at.to_owned(),
-        ..Outcome::default()
-    };
-    let (epoch, generation) = before.map_or((0, 0), |state| (state.epoch, state.generation));
-    let savepoint = before.and_then(|state| state.savepoint.clone());
-    StateRecord { epoch, generation, phase: TopologyPhase::Ended, outcome: Some(outcome), savepoint }
+/// How a topology without a master has ended.
+fn ended(before: Option<&StateRecord>, failure: Option<String>, ended_at: &str) -> Outcome {
+    // What it had counted is not known.
+    let cut_short = before.is_some();
+    Outcome { failure, cut_short, ended_at: ended_at.to_owned(), ..Outcome::default() }
 }
 
 /// Whether what runs is not what the spec has.
@@ -196,9 +191,9 @@ fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made)
     let before = known.assignment;
     let change = before.map_or(0, |before| before.change);
     let runs_before = before.and_then(|before| before.placement.as_ref());
-    let (source, generation) = match (made, before) {
-        (Made::Before, Some(before)) => (before.source.clone(), before.generation),
-        _ => (known.spec.source.clone(), known.spec.generation),
+    let (source, generation, is_upgrade) = match (made, before) {
+        (Made::Before, Some(before)) => (before.source.clone(), before.generation, before.is_upgrade),
+        _ => (known.spec.source.clone(), known.spec.generation, known.spec.is_upgrade()),
     };
     let is_other = before.is_none_or(|before| before.generation != generation || before.source != source);
     let mut placement = next.placement;
@@ -210,8 +205,17 @@ fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made)
     let master_before = before.and_then(|before| before.master.as_deref());
     let master = placement.as_ref().and_then(|placement| master(placement, master_before, hosts));
     let short = next.short;
-    let mut record =
-        AssignmentRecord { epoch, id: id.clone(), change, source, generation, placement, master, short };
+    let mut record = AssignmentRecord {
+        epoch,
+        id: id.clone(),
+        change,
+        source,
+        generation,
+        is_upgrade,
+        placement,
+        master,
+        short,
+    };
     if let Err(error) = encode_record(&TopologyNodes::of(id).assignment, &record) {
         (record.placement, record.master, record.short) = (None, None, Some(error.to_string()));
     }

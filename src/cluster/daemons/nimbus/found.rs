@@ -24,7 +24,9 @@ pub(super) struct FoundTopology {
 impl FoundTopology {
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| state.record.phase == TopologyPhase::Ended)
+        let state = self.state.as_ref();
+        self.spec.record.ended.is_some()
+            || state.is_some_and(|state| state.record.phase == TopologyPhase::Ended)
     }
 }
 

@@ -23,10 +23,14 @@ use crate::cluster::daemons::nimbus::garbage::{delete_unlisted, remove_blobs};
 use crate::cluster::daemons::nimbus::hosts::Hosts;
 use crate::cluster::daemons::nimbus::raised_levels::take_back_levels;
 use crate::cluster::daemons::nimbus::sources::Sources;
-use crate::cluster::daemons::nimbus::standing::{Fence, Lead, LeadError, Standing};
+use crate::cluster::daemons::nimbus::standing::{Fence, Lead, LeadError, Standing, Stored};
+use crate::cluster::daemons::nimbus::trial::{PendingUpgrades, judge};
 use crate::cluster::schedule::{BlacklistOptions, Host};
-use crate::cluster::topologies::{BlobHash, ClusterKey, TopologyId, topologies_node};
+use crate::cluster::topologies::{
+    BlobHash, ClusterKey, SpecRecord, TopologyId, UpgradeOutcome, topologies_node,
+};
 use crate::config::net::TlsPaths;
+use crate::text::shown;
 use crate::topology::Topology;
 use crate::topology::registry::Registry;
 use crate::tuple::Timestamp;
@@ -95,6 +99,8 @@ pub(super) struct Work {
     pub begun: Option<u64>,
     pub hosts: Hosts,
     pub sources: Sources,
+    /// When upgrades are late.
+    upgrades: PendingUpgrades,
     pub rng: StdRng,
     next_pass: Time,
     next_sweep: Time,
@@ -128,6 +134,7 @@ impl Leader {
                 begun: None,
                 hosts: Hosts::new(options.blacklist),
                 sources: Sources::new(options.blobs, options.registry),
+                upgrades: PendingUpgrades::default(),
                 rng: options.rng,
                 next_pass: Time::ZERO,
                 next_sweep: Time::ZERO,
@@ -198,7 +205,9 @@ impl Leader {
         let done = self.try_pass(work, fence);
         let again = if done.is_ok() { PASS_PERIOD } else { PASS_AGAIN };
         let host_gone = work.hosts.next_change(self.supervisor_timeout, now);
-        let due = host_gone.into_iter().chain(work.levels_end).chain([now.after(again)]);
+        // If a pass could not be finished, one that is late stays late.
+        let late = work.upgrades.next_change().map(|at| at.max(now.after(PASS_AGAIN)));
+        let due = host_gone.into_iter().chain(work.levels_end).chain(late).chain([now.after(again)]);
         work.next_pass = due.min().unwrap_or(now);
         let why = done.err().filter(|error| !error.is_race()).map(|error| error.to_string());
         if let Some(why) = why.as_ref().filter(|why| work.shown.as_ref() != Some(why)) {
@@ -209,7 +218,7 @@ impl Leader {
 
     fn try_pass(&self, work: &mut Work, fence: &Fence<'_>) -> Result<(), LeadError> {
         self.begin_epoch(work, fence)?;
-        let Some(found) = read_all(fence)? else {
+        let Some(mut found) = read_all(fence)? else {
             work.begun = None;
             return Ok(());
         };
@@ -218,6 +227,7 @@ impl Leader {
         }
         let levels_end = take_back_levels(fence, &found.topologies, &self.logger)?;
         work.levels_end = levels_end.map(|left| self.clock.now().after(left));
+        self.judge_upgrades(work, fence, &mut found.topologies)?;
         let hosts = self.look_at_hosts(work, &found);
         let loaded: Vec<Result<Arc<Topology>, String>> =
             found.topologies.iter().map(|topology| load(&mut work.sources, topology)).collect();
@@ -230,7 +240,10 @@ impl Leader {
         // A master that begins again reads what is assigned, even if something else is wanted already.
         let assigned = found.topologies.iter().filter_map(|topology| topology.assignment.as_ref());
         let assigned = assigned.map(|stored| &stored.record.source);
-        let referred: BTreeSet<BlobHash> = specs.chain(assigned).cloned().collect();
+        // And one that is upgraded may be rolled back.
+        let specs_now = found.topologies.iter().map(|topology| &topology.spec.record);
+        let before = specs_now.filter_map(|spec| spec.pending_upgrade()).map(|upgrade| &upgrade.before);
+        let referred: BTreeSet<BlobHash> = specs.chain(assigned).chain(before).cloned().collect();
         work.sources.retain(&referred);
         let now = self.clock.now();
         // A topology whose spec could not be read may have any blob, and one whose source cannot be read any program.
@@ -247,6 +260,38 @@ impl Leader {
         Ok(())
     }
 
+    /// Writes what has come of upgrades, before anything is placed.
+    fn judge_upgrades(
+        &self,
+        work: &mut Work,
+        fence: &Fence<'_>,
+        topologies: &mut [FoundTopology],
+    ) -> Result<(), LeadError> {
+        let now = self.clock.now();
+        let running = || topologies.iter().filter(|topology| !topology.has_ended());
+        work.upgrades.see(running().map(|topology| &topology.spec.record), now);
+        for topology in topologies.iter_mut().filter(|topology| !topology.has_ended()) {
+            let Stored { record: spec, version } = &topology.spec;
+            let state = topology.state.as_ref().map(|stored| &stored.record);
+            let seconds = spec.pending_upgrade().map_or(0, |upgrade| upgrade.timeout_ms / 1000);
+            let late = work.upgrades.is_late(spec, now).then(|| format!("it was not up after {seconds} s"));
+            let Some(next) = judge(spec, state, late.as_deref()) else { continue };
+            let record = SpecRecord { epoch: fence.epoch, change: spec.change + 1, ..next };
+            let version = fence.set(&topology.nodes.spec, &record, *version)?;
+            let outcome = record.upgrade.as_ref().map(|upgrade| &upgrade.outcome);
+            match outcome {
+                Some(UpgradeOutcome::RolledBack(why)) => {
+                    warn!(self.logger, "an upgrade is rolled back"; "id" => %topology.id, "why" => shown(why));
+                }
+                _ => info!(self.logger, "an upgrade is accepted"; "id" => %topology.id),
+            }
+            topology.spec = Stored { record, version };
+        }
+        let running = topologies.iter().filter(|topology| !topology.has_ended());
+        work.upgrades.see(running.map(|topology| &topology.spec.record), now);
+        Ok(())
+    }
+
     /// Catches up, and writes everything once if this epoch has not begun.
     pub(super) fn begin_epoch(&self, work: &mut Work, fence: &Fence<'_>) -> Result<(), LeadError> {
         fence.check()?;
@@ -254,6 +299,7 @@ impl Leader {
         if work.begun != Some(fence.epoch) {
             begin(fence)?;
             work.hosts = Hosts::new(self.blacklist);
+            work.upgrades = PendingUpgrades::default();
             work.begun = Some(fence.epoch);
         }
         Ok(())
@@ -317,13 +363,13 @@ impl Leader {
                 .expect("changes are of what was found")
         };
         match change {
-            Change::End(id, state) => {
+            Change::End(id, outcome) => {
                 let topology = of(&id);
-                match &topology.state {
-                    Some(before) => drop(fence.set(&topology.nodes.state, &state, before.version)?),
-                    None => drop(fence.create(&topology.nodes.state, &state)?),
-                }
-                let failure = state.outcome.and_then(|outcome| outcome.failure).unwrap_or_default();
+                let failure = outcome.failure.clone().unwrap_or_default();
+                let (epoch, before) = (fence.epoch, &topology.spec.record);
+                let spec =
+                    SpecRecord { epoch, change: before.change + 1, ended: Some(outcome), ..before.clone() };
+                fence.set(&topology.nodes.spec, &spec, topology.spec.version)?;
                 info!(self.logger, "a topology has ended without its master"; "id" => %id, "why" => failure);
             }
             Change::Unassign(id) => {

@@ -11,10 +11,13 @@
 //! * `leader`: [`Leader`], what a nimbus does while it leads: one pass after the other. `begin`: the first of an epoch.
 //!   `garbage`: what nothing refers to is deleted.
 //! * `operations`: what it does for operators. `submission`: how a topology is taken. `answers`: what is answered.
-//!   `change`: how a topology that runs is changed. `observation`: what masters are asked. `drain`: how a host is emptied.
-//!   `log_level`, `raised_levels`: what is logged for a while, and that it is taken back.
-//! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure.
-//! * `drained`: which hosts are to be empty. `found`: what was read. `sources`: topologies from their blobs. `standing`: who leads, and the fence around writes.
+//!   `change`: how a topology that runs is changed. `upgrade`: how another one comes in its place. `observation`: what
+//!   masters are asked. `drain`: how a host is emptied. `log_level`, `raised_levels`: what is logged for a while, and that
+//!   it is taken back.
+//! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure. `trial`: what comes
+//!   of an upgrade. Pure.
+//! * `drained`: which hosts are to be empty. `found`: what was read. `sources`: topologies from their blobs. `standing`: who
+//!   leads, and the fence around writes.
 //!
 //! 1. Who writes holds the work lock: passes and operations of one nimbus come one after the other.
 //! 2. Who writes leads, by the clock, at that moment; and everything that is written was read in this pass, so a write
@@ -40,6 +43,8 @@ mod raised_levels;
 mod sources;
 mod standing;
 mod submission;
+mod trial;
+mod upgrade;
 
 pub use daemon::{Nimbus, NimbusState};
 pub use drained::DrainedRecord;

@@ -6,17 +6,19 @@ use crate::cluster::access::Caller;
 use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
-use crate::cluster::daemons::nimbus::change::{rebalance, restart, want_savepoint};
+use crate::cluster::daemons::nimbus::change::{rebalance, restart, to_be_stopped, want_savepoint};
 use crate::cluster::daemons::nimbus::drain::set_drained;
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
 use crate::cluster::daemons::nimbus::log_level::want_levels;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
+use crate::cluster::daemons::nimbus::upgrade::upgrade;
 use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
     ClusterInfo, HostInfo, LogLevelRequest, OperationError, Operations, RebalanceRequest, Rebalanced,
-    SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyLogs, TopologyStatus,
+    SavepointRequest, SubmitRequest, Submitted, TopologyInfo, TopologyLogs, TopologyStatus, UpgradeRequest,
+    Upgraded,
 };
 use crate::cluster::topologies::{BlobHash, CatalogRecord, SpecRecord, Wanted, topologies_node};
 
@@ -54,7 +56,9 @@ impl Operations for Leader {
             let found = found.ok_or_else(|| no_topology(name))?;
             let spec = &found.spec.record;
             if check_wanted(name, spec.wanted, found.has_ended(), wanted)? {
-                let next = SpecRecord { epoch: fence.epoch, change: spec.change + 1, wanted, ..spec.clone() };
+                let before = to_be_stopped(&found).filter(|_| wanted == Wanted::Drained);
+                let before = before.unwrap_or_else(|| spec.clone());
+                let next = SpecRecord { epoch: fence.epoch, change: spec.change + 1, wanted, ..before };
                 fence
                     .set(&found.nodes.spec, &next, found.spec.version)
                     .map_err(|error| self.refused(error))?;
@@ -82,6 +86,10 @@ impl Operations for Leader {
 
     fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError> {
         want_levels(self, name, request)
+    }
+
+    fn upgrade(&self, name: &str, request: &UpgradeRequest) -> Result<Upgraded, OperationError> {
+        upgrade(self, name, request)
     }
 
     fn remove(&self, name: &str) -> Result<(), OperationError> {

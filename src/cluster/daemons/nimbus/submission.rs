@@ -143,6 +143,9 @@ fn draft(
         wanted: if request.inactive { Wanted::Inactive } else { Wanted::Active },
         savepoint: None,
         log: None,
+        upgrade: None,
+        dropped: Vec::new(),
+        ended: None,
     }
 }
 
@@ -169,6 +172,7 @@ fn take(
         change: 1,
         source: spec.source.clone(),
         generation: spec.generation,
+        is_upgrade: false,
         placement: None,
         master: None,
         short,

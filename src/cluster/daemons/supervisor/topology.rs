@@ -86,8 +86,9 @@ impl HostedTopology {
         {
             self.saw_place(MasterPlace { epoch: record.epoch, address });
         }
-        let has_ended = |phase| phase == TopologyPhase::Ended;
-        if !self.is_over && found.state.as_ref().is_some_and(|(state, _)| has_ended(state.phase)) {
+        let state = found.state.as_ref().map(|(state, _)| state.phase);
+        let has_ended = found.spec.ended.is_some() || state == Some(TopologyPhase::Ended);
+        if !self.is_over && has_ended {
             self.is_over = true;
             notes.push(Note::Over(id.clone()));
         }

@@ -66,7 +66,7 @@ impl Story {
             start_inactive: false,
             checkpoints: None,
             first_recovery: 0,
-            appointment: Some(Appointment { epoch, grace: GRACE, assignment: ASSIGNMENT }),
+            appointment: Some(Appointment { epoch, grace: GRACE, assignment: ASSIGNMENT, on_trial: false }),
         });
         let mut story = Story { core, now: Time(1), actions: Vec::new() };
         story.on(Event::Tick);

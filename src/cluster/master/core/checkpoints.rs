@@ -159,11 +159,15 @@ impl Core {
                 if checkpoints.sequence.only_commits() {
                     self.broadcast(ToWorker::Ending(EndCommand::Drain));
                 }
+                if self.is_on_trial() {
+                    // Whoever waits for the topology waits for its first checkpoint.
+                    checkpoints.sequence.hurry(now);
+                }
                 self.ask_anew(now);
                 self.order(CheckpointOrder::Resume);
             }
             CheckpointAction::Begin(barrier) => self.order(CheckpointOrder::Begin(barrier)),
-            CheckpointAction::Publish(manifest) => self.store(StoreJob::Publish(manifest)),
+            CheckpointAction::Publish(manifest) => self.publish(manifest),
             CheckpointAction::Commit(checkpoint) => self.order(CheckpointOrder::Commit(checkpoint)),
             CheckpointAction::Export(checkpoint, directory) => {
                 self.store(StoreJob::Export(checkpoint, directory));
@@ -186,6 +190,7 @@ impl Core {
             CheckpointAction::Halt(why) => {
                 self.note(Note::GoingBack(checkpoints.sequence.counts.stats.latest, why));
                 (checkpoints.is_at_rest, checkpoints.recovery) = (false, checkpoints.recovery + 1);
+                self.drop_held();
                 self.ending.begin_again();
                 self.ask_anew(now);
                 self.order(CheckpointOrder::Halt { recovery: checkpoints.recovery });
@@ -199,7 +204,7 @@ impl Core {
         self.broadcast(ToWorker::Checkpoint(order));
     }
 
-    fn store(&mut self, job: StoreJob) {
+    pub(super) fn store(&mut self, job: StoreJob) {
         self.actions.push(MasterAction::Store(job));
     }
 }

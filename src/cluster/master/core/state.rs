@@ -1,5 +1,6 @@
 //! The state of a run, and the methods by which decisions become actions.
 
+use crate::checkpoint::Manifest;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::checkpoints::MasterCheckpoints;
@@ -18,6 +19,13 @@ use crate::runtime::end_sequence::EndSequence;
 
 /// Versions and rounds of a master begin above those of the masters before it: its epoch is in the upper bits.
 const EPOCH_SHIFT: u32 = 32;
+
+/// What a topology has that is on trial as an upgrade: see `trial`.
+#[derive(Debug, Default)]
+pub(super) struct Trial {
+    /// The checkpoint that is published when the topology is accepted.
+    pub(super) held: Option<Box<Manifest>>,
+}
 
 /// The state of a run.
 #[derive(Debug)]
@@ -46,6 +54,8 @@ pub struct Core {
     pub(super) link_reports: LinkReports,
     /// Set while a master that is not the first waits for workers that run.
     pub(super) adoption: Option<Adoption>,
+    /// Set while the topology is on trial as an upgrade.
+    pub(super) trial: Option<Trial>,
     /// Set when `Close` is sent to all workers: workers that still run at that time are killed.
     pub(super) close_by: Option<Time>,
     /// Whether the workers that had not closed by `close_by` were examined. Reset when it is extended.
@@ -55,6 +65,8 @@ pub struct Core {
     /// Set when all were killed: processes that still exist at that time are left behind.
     pub(super) dead_by: Option<Time>,
     pub(super) cut_short: bool,
+    /// Whether a later master has the store of checkpoints.
+    pub(super) is_fenced: bool,
     pub(super) failure: Option<String>,
     /// The first reason why a component could not go on.
     pub(super) stopped: Option<StopReason>,
@@ -91,11 +103,13 @@ impl Core {
             wave_at: Time::ZERO,
             round: None,
             link_reports: LinkReports::new(),
+            trial: options.appointment.filter(|it| it.on_trial).map(|_| Trial::default()),
             close_by: None,
             late_examined: false,
             end_sent: false,
             dead_by: None,
             cut_short: false,
+            is_fenced: false,
             failure: None,
             stopped: None,
             is_done: false,
@@ -123,9 +137,15 @@ impl Core {
             () if self.is_done => TopologyPhase::Ended,
             () if self.close_by.is_some() || self.ending.is_draining() => TopologyPhase::Ending,
             () if !self.all_were_up => TopologyPhase::Starting,
+            () if self.is_on_trial() && !self.trial_is_passed() => TopologyPhase::Starting,
             () if self.wanted_active => TopologyPhase::Active,
             () => TopologyPhase::Inactive,
         }
+    }
+
+    /// Whether a later master has the store of checkpoints. Then the end of this run is not that of the topology.
+    pub fn is_fenced(&self) -> bool {
+        self.is_fenced
     }
 
     /// Whether the run is over.

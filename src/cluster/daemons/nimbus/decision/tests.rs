@@ -39,11 +39,14 @@ fn spec(name: &str, number: u64, wanted: Wanted) -> SpecRecord {
         wanted,
         savepoint: None,
         log: None,
+        upgrade: None,
+        dropped: Vec::new(),
+        ended: None,
     }
 }
 
 fn in_phase(phase: TopologyPhase) -> StateRecord {
-    StateRecord { epoch: 3, generation: 1, phase, outcome: None, savepoint: None }
+    StateRecord { epoch: 3, generation: 1, phase, outcome: None, savepoint: None, verdict: None }
 }
 
 /// Decides about one topology alone.
@@ -176,15 +179,17 @@ fn what_is_to_end_without_a_master_has_ended() {
         let spec = spec("words", 1, wanted);
         let known = Known { spec: &spec, assignment, state, topology: Ok(&words) };
         let changes = decide_one(hosts(&["b"], 1), known);
-        let [Change::End(id, state), rest @ ..] = &changes[..] else { panic!("{changes:?}") };
+        let [Change::End(id, outcome), rest @ ..] = &changes[..] else { panic!("{changes:?}") };
         let unassigned = assignment.map(|_| Change::Unassign(id.clone()));
         assert_eq!(rest, unassigned.as_slice());
-        let outcome = state.outcome.clone().expect("it has ended");
-        assert_eq!((state.phase, &*outcome.ended_at), (TopologyPhase::Ended, "now"));
-        (state.epoch, outcome.cut_short, outcome.failure)
+        assert_eq!(outcome.ended_at, "now");
+        // Written, and nothing more is decided from it.
+        let spec = SpecRecord { ended: Some(outcome.clone()), ..spec.clone() };
+        assert_eq!(decide_one(hosts(&["b"], 1), Known { spec: &spec, ..known }), rest);
+        (outcome.cut_short, outcome.failure.clone())
     };
-    assert_eq!(check(Wanted::Killed, Some(&nowhere), None), (0, false, None));
-    assert_eq!(check(Wanted::Killed, None, Some(&active)), (3, true, None));
+    assert_eq!(check(Wanted::Killed, Some(&nowhere), None), (false, None));
+    assert_eq!(check(Wanted::Killed, None, Some(&active)), (true, None));
     let (.., failure) = check(Wanted::Drained, Some(&nowhere), Some(&active));
     assert!(failure.is_some_and(|why| why.contains("ran nowhere: there was no room")));
     // The host of its master is gone, so nobody reports the end.

@@ -67,6 +67,9 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         wanted: Wanted::Active,
         savepoint: None,
         log: None,
+        upgrade: None,
+        dropped: Vec::new(),
+        ended: None,
     };
     let slots = roles.iter().filter_map(|role| match role {
         Role::Master => None,
@@ -81,6 +84,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         change,
         source: BlobHash::of(b""),
         generation: 1,
+        is_upgrade: false,
         placement: Some(Placement { assignment, slots: slots.collect() }),
         master: roles.contains(&Role::Master).then(|| ME.to_owned()),
         short: None,
@@ -418,7 +422,14 @@ impl World {
         }
         let Some(directory) = self.directories.get_mut(&id) else { return };
         let Some(Order::Master(order)) = &directory.order else { return };
-        let state = StateRecord { epoch: order.epoch, generation: 1, phase, outcome: None, savepoint: None };
+        let state = StateRecord {
+            epoch: order.epoch,
+            generation: 1,
+            phase,
+            outcome: None,
+            savepoint: None,
+            verdict: None,
+        };
         let address = (phase != TopologyPhase::Ended).then(|| ([127, 0, 0, 1], 7000).into());
         directory.report = Some(MasterReport { address, state });
     }
