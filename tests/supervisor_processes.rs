@@ -146,7 +146,8 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
             service.create(&nodes.root, b"").expect("nobody else makes it");
         }
         let spec = json!({
-            "epoch": 1, "id": id, "change": 1, "owner": "", "access": { "users": [], "readers": [] }, "submitted_at": "", "run": "0".repeat(32),
+            "epoch": 1, "id": id, "change": 1, "owner": "", "access": { "users": [], "readers": [] },
+            "submitted_at": "", "run": "0".repeat(32), "dropped": [],
             "source": squall::cluster::topologies::BlobHash::of(SOURCE), "wanted": "active", "begin": {},
             "generation": 1, "spreads": false,
         });
@@ -155,7 +156,7 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
         let slots =
             workers.map(|worker| json!([worker, { "host": ME, "number": worker }])).collect::<Vec<_>>();
         let assignment = json!({
-            "epoch": 1, "id": id, "change": change, "short": null, "generation": 1,
+            "epoch": 1, "id": id, "change": change, "short": null, "generation": 1, "is_upgrade": false,
             "source": squall::cluster::topologies::BlobHash::of(SOURCE),
             "placement": {
                 "assignment": { "version": 1, "workers": 4, "threads": 1, "shape": [], "worker_of": [] },
