@@ -1,18 +1,16 @@
 //! Changes of a topology that runs on a cluster of real processes: what is exactly-once is counted once, whatever is done.
 
+#[path = "dev_kit/mod.rs"]
+mod dev_kit;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long anything may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+use dev_kit::{DevCluster, squall, wait_until};
 
 /// Numbers, each of which is stored and counted.
 const WORDS: &str = r#"
@@ -46,101 +44,28 @@ inputs = ["keys"]
 config = { path = "DIR/out/numbers-{task}-{seq}.csv", format = "csv" }
 "#;
 
-fn squall(args: &[&str]) -> Command {
-    let mut command = Command::new("env");
-    command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]).args(args);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
+/// The topology of [`WORDS`] in a cluster.
+trait Words {
+    fn submit(&self, more: &[&str]);
+    fn status(&self) -> Value;
+    /// The rows of published files whose names begin like this, as numbers.
+    fn rows(&self, name: &str) -> Vec<Vec<u64>>;
+    fn wait_for_more(&self, what: &str);
+    /// Kills a process of the topology, and waits until another one has its place.
+    fn kill_one(&self, name: &str);
+    /// Each number was stored once, without a gap, and counted once.
+    fn check_counts(&self);
+    /// Ends the topology in order, and checks what it has published.
+    fn drain_and_check(&self);
+    /// A worker is killed while its log is followed with other levels.
+    fn follow_its_logs(&self);
+    /// What runs on the host of the master moves to others, and goes on there.
+    fn empty_the_host_of_the_master(&self);
 }
 
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain waited for: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A cluster, and the directory that it has.
-struct Cluster {
-    directory: tempfile::TempDir,
-    process: Option<Child>,
-    address: String,
-}
-
-impl Cluster {
-    fn new() -> Cluster {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("topology.toml"), "").expect("it is written");
-        let mut cluster = Cluster { directory, process: None, address: String::new() };
-        cluster.start();
-        cluster
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Starts `squall dev`, and waits until it is ready.
-    fn start(&mut self) {
-        let engine = self.path("engine.toml");
-        // Nobody is taken for dead because the machine is busy.
-        let patient =
-            "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n";
-        fs::write(&engine, patient).expect("it is written");
-        let data = self.path("data");
-        let mut command = squall(&["dev", "--listen", "127.0.0.1:0", "--log", "info"]);
-        command.arg("--directory").arg(&data).arg("--config").arg(&engine);
-        let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = process.stderr.take().expect("it is piped");
-        self.process = Some(process);
-        let log = self.path("dev.log");
-        let (ready, wait) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            use std::io::Write as _;
-            let mut kept = fs::File::options().create(true).append(true).open(log).expect("it is made");
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = writeln!(kept, "{line}");
-                if let Some((_, rest)) = line.split_once("supervisors runs on ") {
-                    let address = rest.split(',').next().unwrap_or_default().to_owned();
-                    let _ = ready.send(address);
-                }
-            }
-        });
-        self.address = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not ready:\n{}", self.logs()));
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        squall(args).args(["--nimbus", &self.address]).output().expect("it runs")
-    }
-
-    #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {text}{errors}\n{}", self.logs());
-        text
-    }
-
-    /// A text with the directory of the test.
-    fn document(&self) -> String {
-        self.document_of("topology.toml", WORDS)
-    }
-
-    fn document_of(&self, name: &str, text: &str) -> String {
-        let text = text.replace("DIR", self.directory.path().to_str().expect("it is UTF-8"));
-        let file = self.path(name);
-        fs::write(&file, text).expect("it is written");
-        file.to_str().expect("it is UTF-8").to_owned()
-    }
-
+impl Words for DevCluster {
     fn submit(&self, more: &[&str]) {
-        self.done(&[&["submit", &self.document(), "--timeout", "180s"], more].concat());
+        self.done(&[&["submit", &self.document("topology.toml", WORDS), "--timeout", "180s"], more].concat());
     }
 
     fn status(&self) -> Value {
@@ -148,7 +73,6 @@ impl Cluster {
         serde_json::from_str(&text).expect("it is JSON")
     }
 
-    /// The rows of published files whose names begin like this, as numbers.
     fn rows(&self, name: &str) -> Vec<Vec<u64>> {
         let mut rows = Vec::new();
         for entry in fs::read_dir(self.path("out")).into_iter().flatten().flatten() {
@@ -169,19 +93,12 @@ impl Cluster {
         wait_until(what, || self.rows("numbers-").len() > before + 100);
     }
 
-    fn pid_of(&self, name: &str) -> Option<i32> {
-        let is_it = |(directory, _): &&(PathBuf, i32)| directory.ends_with(name);
-        self.processes().iter().find(is_it).map(|(_, pid)| *pid)
-    }
-
-    /// Kills a process of the topology, and waits until another one has its place.
     fn kill_one(&self, name: &str) {
         let pid = self.pid_of(name).expect("it runs");
         self.kill(pid);
         wait_until("another process has its place", || self.pid_of(name).is_some_and(|now| now != pid));
     }
 
-    /// Each number was stored once, without a gap, and counted once.
     #[track_caller]
     fn check_counts(&self) {
         let mut numbers: Vec<u64> = self.rows("numbers-").into_iter().map(|row| row[0]).collect();
@@ -198,54 +115,12 @@ impl Cluster {
         }
     }
 
-    /// Ends the topology in order, and checks what it has published.
     #[track_caller]
     fn drain_and_check(&self) {
         self.done(&["stop", "words", "--cluster", "--timeout", "180s"]);
         self.check_counts();
     }
 
-    /// The processes of topologies, by their private directories.
-    fn processes(&self) -> Vec<(PathBuf, i32)> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").expect("it is there").flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let words: Vec<&str> = line.split('\0').collect();
-            if let Some(at) = words.iter().position(|word| *word == "--directory")
-                && let Some(directory) = words.get(at + 1)
-                && Path::new(directory).starts_with(self.path("data").join(""))
-                && words.iter().any(|word| *word == "worker" || *word == "master")
-            {
-                found.push((PathBuf::from(directory), pid));
-            }
-        }
-        found.sort();
-        found
-    }
-
-    fn kill(&self, pid: i32) {
-        let _ = kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-    }
-
-    /// Ends the cluster as Ctrl-C does.
-    fn interrupt(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::INT).expect("it is ours");
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match process.try_wait().expect("it is ours") {
-                Some(status) => break status,
-                None => assert!(Instant::now() < deadline, "it does not end:\n{}", self.logs()),
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
-        assert_eq!(status.code(), Some(0), "{}", self.logs());
-    }
-
-    /// A worker is killed while its log is followed with other levels.
     fn follow_its_logs(&self) {
         let shown = self.path("followed");
         let lines = || fs::read_to_string(&shown).unwrap_or_default();
@@ -284,7 +159,6 @@ impl Cluster {
         assert!(unknown.status.code() == Some(1) && text.contains("no component `splat`"), "{text}");
     }
 
-    /// What runs on the host of the master moves to others, and goes on there.
     fn empty_the_host_of_the_master(&self) {
         let host = self.status()["master"]["host"].as_str().expect("it has one").to_owned();
         let there = |path: &Path| path.starts_with(self.path("data").join(&host));
@@ -305,35 +179,11 @@ impl Cluster {
         assert!(!self.done(&["cluster"]).contains("drained"));
         assert_eq!(self.run(&["supervisor", "drain", "nowhere"]).status.code(), Some(3));
     }
-
-    fn logs(&self) -> String {
-        let mut text = fs::read_to_string(self.path("dev.log")).unwrap_or_default();
-        for (directory, _) in self.processes() {
-            for file in ["worker.log", "output"] {
-                let log = fs::read_to_string(directory.join(file)).unwrap_or_default();
-                text.push_str(&format!("== {}/{file}\n{log}", directory.display()));
-            }
-        }
-        text
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", self.logs());
-        }
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        self.processes().into_iter().for_each(|(_, pid)| self.kill(pid));
-    }
 }
 
 #[test]
 fn a_topology_is_stopped_with_a_savepoint_and_submitted_again() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit(&[]);
     cluster.wait_for_more("it publishes");
     cluster.kill_one("worker-1");
@@ -356,7 +206,7 @@ fn a_topology_is_stopped_with_a_savepoint_and_submitted_again() {
     assert_eq!(cluster.status()["phase"], "ended");
     cluster.check_counts();
     // Its checkpoints are left, so another one does not begin unless it is said how.
-    let refused = cluster.run(&["submit", &cluster.document(), "--timeout", "180s"]);
+    let refused = cluster.run(&["submit", &cluster.document("topology.toml", WORDS), "--timeout", "180s"]);
     let text = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(1), "{text}");
     assert!(text.contains("--resume") && text.contains("--discard-checkpoints"), "{text}");
@@ -373,7 +223,7 @@ fn a_topology_is_stopped_with_a_savepoint_and_submitted_again() {
 
 #[test]
 fn all_workers_begin_anew_and_nothing_is_counted_twice() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit(&[]);
     cluster.wait_for_more("it publishes");
     let before = cluster.processes();
@@ -393,7 +243,7 @@ fn all_workers_begin_anew_and_nothing_is_counted_twice() {
 
 #[test]
 fn a_topology_gets_more_workers_and_fewer_and_counts_on() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit(&[]);
     cluster.wait_for_more("it publishes");
     let up = ["rebalance", "words", "--workers", "4", "--set", "bolt.count.parallelism=4"];
@@ -437,10 +287,10 @@ config = { path = "DIR/broken.toml/out/{task}-{seq}.csv", format = "csv" }
 
 #[test]
 fn a_topology_is_upgraded_and_what_does_not_come_up_is_rolled_back() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit(&[]);
     cluster.wait_for_more("it publishes");
-    let more = cluster.document_of("more.toml", &format!("{WORDS}{MORE}"));
+    let more = cluster.document("more.toml", &format!("{WORDS}{MORE}"));
     let planned = cluster.done(&["upgrade", "words", &more, "--dry-run"]);
     assert!(planned.contains("bolt `more` is new"), "{planned}");
     assert_eq!(cluster.status()["generation"], 1, "it was only planned");
@@ -465,13 +315,13 @@ fn a_topology_is_upgraded_and_what_does_not_come_up_is_rolled_back() {
         cluster.wait_for_more("the one before goes on");
     };
     // A task cannot be opened.
-    let broken = cluster.document_of("broken.toml", &format!("{WORDS}{MORE}{BROKEN}"));
+    let broken = cluster.document("broken.toml", &format!("{WORDS}{MORE}{BROKEN}"));
     rolled_back(&[&broken, "--timeout", "5s"], "broken");
     // What a component has kept has no place any more.
     let other = format!("{WORDS}{MORE}")
         .replace("bolt.count]", "bolt.counter]")
         .replace("[\"count\"]", "[\"counter\"]");
-    let other = cluster.document_of("other.toml", &other);
+    let other = cluster.document("other.toml", &other);
     rolled_back(&[&other, "--timeout", "180s"], "--allow-dropped-state count");
     cluster.kill_one("worker-0");
     cluster.wait_for_more("it goes on after a worker was killed");

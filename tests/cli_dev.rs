@@ -1,18 +1,15 @@
 //! `squall dev`: a whole cluster of real processes, as a user has it on one machine.
 
+#[path = "dev_kit/mod.rs"]
+mod dev_kit;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long anything may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+use dev_kit::{DevCluster, squall, wait_until};
 
 /// Numbers to a file, until it is stopped.
 const NUMBERS: &str = r#"
@@ -35,92 +32,19 @@ inputs = [{ from = "same", fields = ["n"] }]
 config = { path = "DIR/out-{task}", format = "text" }
 "#;
 
-fn squall(args: &[&str]) -> Command {
-    let mut command = Command::new("env");
-    command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]).args(args);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
+/// The topology of [`NUMBERS`] in a cluster.
+trait Numbers {
+    fn submit(&self);
+    fn status(&self) -> Value;
+    /// The numbers in the files, and how many lines there are.
+    fn written(&self) -> (BTreeSet<u64>, usize);
+    fn wait_for_more(&self, what: &str);
 }
 
-#[track_caller]
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "in vain waited for: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A cluster, and the directory that it has.
-struct Cluster {
-    directory: tempfile::TempDir,
-    process: Option<Child>,
-    address: String,
-}
-
-impl Cluster {
-    fn new() -> Cluster {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("topology.toml"), "").expect("it is written");
-        let mut cluster = Cluster { directory, process: None, address: String::new() };
-        cluster.start();
-        cluster
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Starts `squall dev`, and waits until it is ready.
-    fn start(&mut self) {
-        let engine = self.path("engine.toml");
-        // Nobody is taken for dead because the machine is busy.
-        let patient =
-            "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n";
-        fs::write(&engine, patient).expect("it is written");
-        let data = self.path("data");
-        let mut command = squall(&["dev", "--listen", "127.0.0.1:0", "--log", "info"]);
-        command.arg("--directory").arg(&data).arg("--config").arg(&engine);
-        let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = process.stderr.take().expect("it is piped");
-        self.process = Some(process);
-        let log = self.path("dev.log");
-        let (ready, wait) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            use std::io::Write as _;
-            let mut kept = fs::File::options().create(true).append(true).open(log).expect("it is made");
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = writeln!(kept, "{line}");
-                if let Some((_, rest)) = line.split_once("supervisors runs on ") {
-                    let address = rest.split(',').next().unwrap_or_default().to_owned();
-                    let _ = ready.send(address);
-                }
-            }
-        });
-        self.address = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not ready:\n{}", self.logs()));
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        squall(args).args(["--nimbus", &self.address]).output().expect("it runs")
-    }
-
-    #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {text}{errors}\n{}", self.logs());
-        text
-    }
-
+impl Numbers for DevCluster {
     fn submit(&self) {
-        let text = NUMBERS.replace("DIR", self.directory.path().to_str().expect("it is UTF-8"));
-        let file = self.path("topology.toml");
-        fs::write(&file, text).expect("it is written");
-        self.done(&["submit", file.to_str().expect("it is UTF-8"), "--timeout", "180s"]);
+        let file = self.document("topology.toml", NUMBERS);
+        self.done(&["submit", &file, "--timeout", "180s"]);
     }
 
     fn status(&self) -> Value {
@@ -128,10 +52,9 @@ impl Cluster {
         serde_json::from_str(&text).expect("it is JSON")
     }
 
-    /// The numbers in the files, and how many lines there are.
     fn written(&self) -> (BTreeSet<u64>, usize) {
         let mut lines = Vec::new();
-        for entry in fs::read_dir(self.directory.path()).expect("it is there").flatten() {
+        for entry in fs::read_dir(self.path("")).expect("it is there").flatten() {
             if entry.file_name().to_string_lossy().starts_with("out-") {
                 let text = fs::read_to_string(entry.path()).expect("it is text");
                 let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
@@ -146,75 +69,11 @@ impl Cluster {
         let before = self.written().1;
         wait_until(what, || self.written().1 > before + 100);
     }
-
-    /// The processes of topologies, by their private directories.
-    fn processes(&self) -> Vec<(PathBuf, i32)> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").expect("it is there").flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let words: Vec<&str> = line.split('\0').collect();
-            if let Some(at) = words.iter().position(|word| *word == "--directory")
-                && let Some(directory) = words.get(at + 1)
-                && Path::new(directory).starts_with(self.path("data").join(""))
-                && words.iter().any(|word| *word == "worker" || *word == "master")
-            {
-                found.push((PathBuf::from(directory), pid));
-            }
-        }
-        found.sort();
-        found
-    }
-
-    fn kill(&self, pid: i32) {
-        let _ = kill_process(Pid::from_raw(pid).expect("a pid"), Signal::KILL);
-    }
-
-    /// Ends the cluster as Ctrl-C does.
-    fn interrupt(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        let pid = Pid::from_child(&process);
-        kill_process(pid, Signal::INT).expect("it is ours");
-        let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match process.try_wait().expect("it is ours") {
-                Some(status) => break status,
-                None => assert!(Instant::now() < deadline, "it does not end:\n{}", self.logs()),
-            }
-            thread::sleep(Duration::from_millis(10));
-        };
-        assert_eq!(status.code(), Some(0), "{}", self.logs());
-    }
-
-    fn logs(&self) -> String {
-        let mut text = fs::read_to_string(self.path("dev.log")).unwrap_or_default();
-        for (directory, _) in self.processes() {
-            for file in ["worker.log", "output"] {
-                let log = fs::read_to_string(directory.join(file)).unwrap_or_default();
-                text.push_str(&format!("== {}/{file}\n{log}", directory.display()));
-            }
-        }
-        text
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", self.logs());
-        }
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        self.processes().into_iter().for_each(|(_, pid)| self.kill(pid));
-    }
 }
 
 /// Nothing of what was emitted is missing.
 #[track_caller]
-fn nothing_is_missing(cluster: &Cluster) {
+fn nothing_is_missing(cluster: &DevCluster) {
     let (numbers, _) = cluster.written();
     let last = *numbers.last().expect("something was written");
     let missing: Vec<u64> = (0..last).filter(|number| !numbers.contains(number)).collect();
@@ -223,7 +82,7 @@ fn nothing_is_missing(cluster: &Cluster) {
 
 #[test]
 fn a_topology_is_submitted_watched_stopped_and_removed() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit();
     let status = cluster.status();
     assert_eq!((&status["phase"], &status["wanted"]), (&"active".into(), &"active".into()), "{status}");
@@ -263,7 +122,7 @@ fn a_topology_is_submitted_watched_stopped_and_removed() {
 
 #[test]
 fn whatever_is_killed_nothing_is_lost() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit();
     let names: Vec<PathBuf> = cluster.processes().into_iter().map(|(directory, _)| directory).collect();
     assert_eq!(names.len(), 4);
@@ -291,7 +150,7 @@ fn whatever_is_killed_nothing_is_lost() {
 /// Nimbus, supervisors and the coordination die at once, and topologies do not notice.
 #[test]
 fn the_daemons_are_killed_and_the_topology_goes_on() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit();
     let before = cluster.processes();
     let mut process = cluster.process.take().expect("it runs");
@@ -311,7 +170,7 @@ fn the_daemons_are_killed_and_the_topology_goes_on() {
 
 #[test]
 fn an_ended_cluster_goes_on_where_it_was() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     cluster.submit();
     cluster.wait_for_more("it writes");
     cluster.interrupt();
@@ -327,7 +186,7 @@ fn an_ended_cluster_goes_on_where_it_was() {
 
 #[test]
 fn one_directory_has_one_cluster() {
-    let mut cluster = Cluster::new();
+    let mut cluster = DevCluster::new();
     let data = cluster.path("data");
     let second =
         squall(&["dev", "--listen", "127.0.0.1:0", "--directory"]).arg(&data).output().expect("it runs");

@@ -1,18 +1,16 @@
 //! What an operator sees of a topology that runs in a cluster of real processes: counters, errors, and how it changes.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read as _};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::channel;
+#[path = "dev_kit/mod.rs"]
+mod dev_kit;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long anything may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(180);
+use dev_kit::{DevCluster, PATIENCE, squall};
 
 /// One of a hundred numbers fails, and is given up at once.
 const NUMBERS: &str = r#"
@@ -35,66 +33,23 @@ inputs = ["same"]
 config = { path = "DIR/out-{task}", format = "text" }
 "#;
 
-fn squall(args: &[&str]) -> Command {
-    let mut command = Command::new("env");
-    command.args(["--default-signal", env!("CARGO_BIN_EXE_squall")]).args(args);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SQUALL_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
-    command
+/// A cluster in which the topology runs.
+fn cluster_with_numbers() -> DevCluster {
+    let cluster = DevCluster::new();
+    let file = cluster.document("topology.toml", NUMBERS);
+    cluster.done(&["submit", &file, "--timeout", "180s"]);
+    cluster
 }
 
-/// A cluster of `squall dev` in which the topology runs.
-struct Cluster {
-    directory: tempfile::TempDir,
-    process: Child,
-    address: String,
-}
-
-impl Cluster {
-    fn new() -> Cluster {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = |name: &str| directory.path().join(name);
-        // Nobody is taken for dead because the machine is busy.
-        let patient =
-            "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n";
-        fs::write(path("engine.toml"), patient).expect("it is written");
-        let text = NUMBERS.replace("DIR", directory.path().to_str().expect("it is UTF-8"));
-        fs::write(path("topology.toml"), text).expect("it is written");
-        let mut command = squall(&["dev", "--listen", "127.0.0.1:0", "--log", "info"]);
-        command.arg("--directory").arg(path("data")).arg("--config").arg(path("engine.toml"));
-        let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = process.stderr.take().expect("it is piped");
-        let (ready, wait) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("supervisors runs on ") {
-                    let _ = ready.send(rest.split(',').next().unwrap_or_default().to_owned());
-                }
-            }
-        });
-        let address = wait.recv_timeout(PATIENCE).expect("it is ready");
-        let cluster = Cluster { directory, process, address };
-        let file = cluster.directory.path().join("topology.toml");
-        cluster.done(&["submit", file.to_str().expect("it is UTF-8"), "--timeout", "180s"]);
-        cluster
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        squall(args).args(["--nimbus", &self.address]).output().expect("it runs")
-    }
-
-    #[track_caller]
-    fn done(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{args:?}: {text}{errors}");
-        text
-    }
-
+/// What is asked of the cluster.
+trait Watched {
     /// Asks until the answer is as expected.
+    fn until(&self, what: &str, args: &[&str], holds: impl Fn(&Value) -> bool) -> Value;
+    fn status_until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value;
+    fn kill_named(&self, name: &str);
+}
+
+impl Watched for DevCluster {
     #[track_caller]
     fn until(&self, what: &str, args: &[&str], holds: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
@@ -113,39 +68,8 @@ impl Cluster {
         self.until(what, &["status", "numbers", "-o", "json"], holds)
     }
 
-    /// The processes of the topology: their private directories, and their numbers.
-    fn processes(&self) -> Vec<(PathBuf, Pid)> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").expect("it is there").flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let Ok(line) = fs::read(entry.path().join("cmdline")) else { continue };
-            let line = String::from_utf8_lossy(&line).into_owned();
-            let words: Vec<&str> = line.split('\0').collect();
-            if let Some(at) = words.iter().position(|word| *word == "--directory")
-                && let Some(directory) = words.get(at + 1)
-                && Path::new(directory).starts_with(self.directory.path().join("data"))
-                && words.iter().any(|word| *word == "worker" || *word == "master")
-            {
-                found.push((PathBuf::from(directory), Pid::from_raw(pid).expect("a pid")));
-            }
-        }
-        found
-    }
-
-    fn kill(&self, name: &str) {
-        let processes = self.processes();
-        let found = processes.iter().find(|(directory, _)| directory.ends_with(name));
-        kill_process(found.expect("it runs").1, Signal::KILL).expect("it is ours");
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        for (_, pid) in self.processes() {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    fn kill_named(&self, name: &str) {
+        self.kill(self.pid_of(name).expect("it runs"));
     }
 }
 
@@ -161,7 +85,7 @@ impl Drop for Watch {
 
 #[test]
 fn an_operator_sees_counters_errors_restarts_and_the_end() {
-    let cluster = Cluster::new();
+    let cluster = cluster_with_numbers();
     let status = cluster.status_until("messages are acked and failed", |status| {
         let stats = &status["stats"];
         stats["acked"].as_u64() > Some(200) && stats["components"][1]["errors"].as_u64() > Some(2)
@@ -194,7 +118,7 @@ fn an_operator_sees_counters_errors_restarts_and_the_end() {
     assert!(text.contains("task"), "{errors}");
     assert!(cluster.done(&["errors", "numbers"]).contains(text), "{errors}");
 
-    cluster.kill("worker-1");
+    cluster.kill_named("worker-1");
     cluster.status_until("it is replaced", |status| {
         let stats = &status["stats"];
         stats["workers"]["restarts"] == 1 && stats["processes"][1]["up"] == true
@@ -205,7 +129,7 @@ fn an_operator_sees_counters_errors_restarts_and_the_end() {
     assert!(errors.as_array().is_some_and(|errors| errors.iter().any(end_of_worker)), "{errors}");
 
     // The next master answers, too. Of what happened before it began, it knows no time.
-    cluster.kill("master");
+    cluster.kill_named("master");
     cluster.status_until("the next master counts", |status| {
         status["phase"] == "active"
             && status["stats"]["epoch"] == 2

@@ -10,6 +10,8 @@
 //! * `cases`: what is expected of it. `in_a_cluster`: the same where the cluster does not have the program.
 
 mod cases;
+#[path = "../dev_kit/mod.rs"]
+mod dev_kit;
 mod in_a_cluster;
 #[path = "../kit/in_order.rs"]
 mod in_order;
