@@ -207,6 +207,11 @@ fn settings() -> HostSettings {
 #[test]
 fn a_supervisor_for_other_tests() {
     let Some(place) = std::env::var_os(SUPERVISOR) else { return };
+    // Otherwise its other threads go on, and whoever has started it waits in vain.
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("{panic}");
+        std::process::abort();
+    }));
     let place = PathBuf::from(place);
     let clock = Clock::real();
     let service = MemoryService::new(clock.clone(), MemoryOptions::default());
@@ -345,6 +350,8 @@ impl Host {
         wait_until(&format!("{children:?} run"), || {
             let living: Vec<String> = self.living().into_iter().map(|(name, _)| name).collect();
             assert!(!self.log_text().contains("TWO"), "{}", self.log_text());
+            let supervisor = self.supervisor.as_ref().map(Child::id);
+            assert!(supervisor.is_none_or(lives), "the supervisor has ended by itself");
             living == children
         });
     }
