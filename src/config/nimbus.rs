@@ -210,17 +210,13 @@ fn is_host(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problems::assert_problems;
 
     #[track_caller]
     fn check(change: impl Fn(&mut NimbusOptions), expected: &[(&str, &str)]) {
         let mut options = NimbusOptions::default();
         change(&mut options);
-        let problems = options.problems();
-        assert_eq!(problems.len(), expected.len(), "{problems:?}");
-        for (problem, (key, message)) in problems.iter().zip(expected) {
-            assert_eq!(problem.key, *key);
-            assert!(problem.message.contains(message), "{problem:?}");
-        }
+        assert_problems(&options.problems(), expected);
     }
 
     fn listen(options: &mut NimbusOptions, address: &str) {

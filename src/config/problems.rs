@@ -95,3 +95,14 @@ impl Problems {
         }
     }
 }
+
+/// These are the problems, each with this key, and with a message that contains this.
+#[cfg(test)]
+#[track_caller]
+pub(super) fn assert_problems(problems: &[OptionProblem], expected: &[(&str, &str)]) {
+    assert_eq!(problems.len(), expected.len(), "{problems:?}");
+    for (problem, (key, message)) in problems.iter().zip(expected) {
+        assert_eq!(problem.key, *key);
+        assert!(problem.message.contains(message), "{problem:?}");
+    }
+}

@@ -68,17 +68,13 @@ impl WorkerOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::problems::assert_problems;
 
     #[track_caller]
     fn check(change: impl Fn(&mut WorkerOptions), expected: &[(&str, &str)]) {
         let mut options = WorkerOptions::default();
         change(&mut options);
-        let problems = options.problems();
-        assert_eq!(problems.len(), expected.len(), "{problems:?}");
-        for (problem, (key, message)) in problems.iter().zip(expected) {
-            assert_eq!(problem.key, *key);
-            assert!(problem.message.contains(message), "{problem:?}");
-        }
+        assert_problems(&options.problems(), expected);
     }
 
     #[test]
