@@ -11,7 +11,6 @@ use crate::cluster::daemons::nimbus::answers::{info_of, workers_of};
 use crate::cluster::daemons::nimbus::decision::{Change, Known, decide_with_moves};
 use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
-use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::Fence;
 use crate::cluster::daemons::nimbus::trial::judge;
 use crate::cluster::operations::{
@@ -89,10 +88,7 @@ pub(super) fn rebalance(
         let topology = running(leader, fence, name)?;
         let spec = &topology.spec.record;
         no_upgrade_is_pending(name, spec)?;
-        let refused = |error| match error {
-            SourceError::Blob(error) => leader.refused_blob(&error),
-            SourceError::Invalid(why) => OperationError::Invalid(why),
-        };
+        let refused = |error| leader.refused_source(error);
         let before = work.sources.load(&spec.source).map_err(refused)?;
         let (bytes, after) =
             work.sources.with_overrides(&spec.source, &request.overrides).map_err(refused)?;

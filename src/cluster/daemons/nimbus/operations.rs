@@ -11,6 +11,7 @@ use crate::cluster::daemons::nimbus::drain::set_drained;
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
 use crate::cluster::daemons::nimbus::log_level::want_levels;
+use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
 use crate::cluster::daemons::nimbus::upgrade::upgrade;
@@ -184,6 +185,14 @@ impl Leader {
                 OperationError::Unavailable(format!("{error} in the meantime: ask again"))
             }
             error => OperationError::Unavailable(error.to_string()),
+        }
+    }
+
+    /// The same for the source of a topology.
+    pub(super) fn refused_source(&self, error: SourceError) -> OperationError {
+        match error {
+            SourceError::Blob(error) => self.refused_blob(&error),
+            SourceError::Invalid(why) => OperationError::Invalid(why),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::blobs::{BlobError, BlobStore};
-use crate::cluster::program::ProgramSum;
+use crate::cluster::program::{ProgramFile, ProgramSum};
 use crate::cluster::source::TopologySource;
 use crate::cluster::topologies::BlobHash;
 use crate::text::shown;
@@ -27,7 +27,14 @@ pub(super) struct Sources {
     pub blobs: BlobStore,
     registry: Registry,
     /// What was read. A blob with a hash does not change, so neither does what is wrong with it.
-    read: BTreeMap<BlobHash, Result<Arc<Topology>, String>>,
+    read: BTreeMap<BlobHash, Result<Read, String>>,
+}
+
+/// What a blob has.
+struct Read {
+    topology: Arc<Topology>,
+    /// The program that it names.
+    program: Option<ProgramFile>,
 }
 
 impl Sources {
@@ -37,37 +44,49 @@ impl Sources {
 
     /// The topology of a blob.
     pub fn load(&mut self, hash: &BlobHash) -> Result<Arc<Topology>, SourceError> {
-        if !self.read.contains_key(hash) {
-            // A blob that is not there may come yet.
-            let bytes = self.blobs.get(hash)?;
-            self.read.insert(hash.clone(), read(&bytes, &self.registry));
-        }
-        self.read[hash].clone().map_err(SourceError::Invalid)
+        Ok(Arc::clone(&self.read(hash, BlobStore::get)?.topology))
     }
 
     /// The topology of a blob that is to run: with the program that it names, if there is one. All its blobs count as new.
     pub fn take(&mut self, hash: &BlobHash) -> Result<Arc<Topology>, SourceError> {
-        let bytes = self.blobs.keep(hash)?;
-        let topology = self.load(hash)?;
-        let source = parse(&bytes).map_err(SourceError::Invalid)?;
-        if let Some(program) = source.program() {
+        let is_known = self.read.contains_key(hash);
+        let Read { topology, program } = self.read(hash, BlobStore::keep)?;
+        let (topology, program) = (Arc::clone(topology), program.clone());
+        if is_known {
+            self.blobs.keep(hash)?;
+        }
+        if let Some(file) = &program {
             let mut sum = ProgramSum::default();
-            for piece in program.file.pieces() {
+            for piece in file.pieces() {
                 sum.add(&self.blobs.keep(piece)?);
             }
-            sum.check(&program.file).map_err(|error| SourceError::Invalid(error.to_string()))?;
+            sum.check(file).map_err(|error| SourceError::Invalid(error.to_string()))?;
         }
         Ok(topology)
     }
 
     /// All blobs that the topologies of these blobs consist of.
-    pub fn parts_of(&self, sources: &BTreeSet<BlobHash>) -> Result<BTreeSet<BlobHash>, SourceError> {
+    pub fn parts_of(&mut self, sources: &BTreeSet<BlobHash>) -> Result<BTreeSet<BlobHash>, SourceError> {
         let mut parts = sources.clone();
         for hash in sources {
-            let source = parse(&self.blobs.get(hash)?).map_err(SourceError::Invalid)?;
-            parts.extend(source.program().iter().flat_map(|program| program.file.pieces()).cloned());
+            let program = &self.read(hash, BlobStore::get)?.program;
+            parts.extend(program.iter().flat_map(ProgramFile::pieces).cloned());
         }
         Ok(parts)
+    }
+
+    /// What a blob has, which is read in this way if it was not read before.
+    fn read(
+        &mut self,
+        hash: &BlobHash,
+        get: impl Fn(&BlobStore, &BlobHash) -> Result<Vec<u8>, BlobError>,
+    ) -> Result<&Read, SourceError> {
+        if !self.read.contains_key(hash) {
+            // A blob that is not there may come yet.
+            let bytes = get(&self.blobs, hash)?;
+            self.read.insert(hash.clone(), read(&bytes, &self.registry));
+        }
+        self.read[hash].as_ref().map_err(|why| SourceError::Invalid(why.clone()))
     }
 
     /// The topology of a blob with more overrides, and its source.
@@ -97,9 +116,10 @@ impl Sources {
     }
 }
 
-fn read(bytes: &[u8], registry: &Registry) -> Result<Arc<Topology>, String> {
+fn read(bytes: &[u8], registry: &Registry) -> Result<Read, String> {
     let source = parse(bytes)?;
-    source.load_to_place(registry).map(Arc::new).map_err(|errors| errors.render(false))
+    let topology = source.load_to_place(registry).map_err(|errors| errors.render(false))?;
+    Ok(Read { topology: Arc::new(topology), program: source.program().map(|program| program.file.clone()) })
 }
 
 fn parse(bytes: &[u8]) -> Result<TopologySource, String> {

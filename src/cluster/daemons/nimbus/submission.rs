@@ -19,7 +19,6 @@ use crate::cluster::daemons::nimbus::answers::workers_of;
 use crate::cluster::daemons::nimbus::decision::{Change, Known, NOT_PLACED_YET, decide};
 use crate::cluster::daemons::nimbus::found::{Found, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
-use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
 use crate::cluster::operations::{OperationError, SubmitRequest, Submitted};
 use crate::cluster::topologies::{
@@ -41,10 +40,8 @@ pub(super) fn submit(
     check_owner(owner)?;
     check_access(&request.access)?;
     leader.work_on(|work, fence| {
-        let topology = work.sources.take(&request.source).map_err(|error| match error {
-            SourceError::Blob(error) => leader.refused_blob(&error),
-            SourceError::Invalid(why) => OperationError::Invalid(why),
-        })?;
+        let taken = work.sources.take(&request.source);
+        let topology = taken.map_err(|error| leader.refused_source(error))?;
         let found = read_all(fence).map_err(|error| leader.refused(error))?;
         let found = found.ok_or_else(|| {
             OperationError::Unavailable("there is no catalog of topologies yet: ask again".to_owned())

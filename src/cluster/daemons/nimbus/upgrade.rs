@@ -10,7 +10,6 @@ use crate::cluster::daemons::nimbus::change::{
     check_same, no_upgrade_is_pending, plan, running, workers_now, write_spec,
 };
 use crate::cluster::daemons::nimbus::leader::Leader;
-use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::operations::{OperationError, UpgradeRequest, Upgraded};
 use crate::cluster::topologies::{DroppedState, SpecRecord, Upgrade, UpgradeOutcome};
 use crate::topology::Topology;
@@ -31,10 +30,7 @@ pub(super) fn upgrade(
         let found = running(leader, fence, name)?;
         let spec = &found.spec.record;
         no_upgrade_is_pending(name, spec)?;
-        let refused = |error| match error {
-            SourceError::Blob(error) => leader.refused_blob(&error),
-            SourceError::Invalid(why) => OperationError::Invalid(why),
-        };
+        let refused = |error| leader.refused_source(error);
         let before = work.sources.load(&spec.source).map_err(refused)?;
         let after = work.sources.take(&request.source).map_err(refused)?;
         check_same(&before, &after)?;
