@@ -390,7 +390,7 @@ descriptors() {
   local name
   for name in "${nimbuses[@]}" "${hosts[@]}"; do echo "$name $(ls "/proc/${daemon[$name]}/fd" | wc -l)"; done
 }
-nodes() { ask zk ls -R >/dev/null 2>&1; inside n1 "$squall" zk ls -R --config "$place/n1.toml" | grep -c . || true; }
+nodes() { inside n1 "$squall" zk ls -R --config "$place/n1.toml" | grep -c . || true; }
 leftovers() {
   local name found=''
   for name in "${hosts[@]}"; do
