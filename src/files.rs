@@ -1,9 +1,9 @@
 //! Files that are named in documents and configurations.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -102,6 +102,14 @@ pub(crate) fn create_new(directory: impl AsFd, name: &str) -> io::Result<File> {
 pub(crate) fn is_regular(directory: impl AsFd, name: &str) -> io::Result<bool> {
     let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(FileType::from_raw_mode(found.st_mode) == FileType::RegularFile)
+}
+
+/// Makes a directory for this user alone, and those above it.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Whether something that was opened can be read as a file.

@@ -119,6 +119,17 @@ pub fn is_to_escape(character: char) -> bool {
     character.is_control() || separates || turns
 }
 
+/// The text of an error and of its causes.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

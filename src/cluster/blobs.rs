@@ -26,7 +26,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW};
 
 use crate::cluster::blob_hash::BlobHash;
-use crate::files::{open_regular, publish, read_regular, with_remedy};
+use crate::files::{make_private_directory, open_regular, publish, read_regular, with_remedy};
 
 /// Bytes of the largest blob.
 pub const BLOB_MAX: u64 = 64 << 20;
@@ -265,7 +265,7 @@ impl BlobStore {
     }
 
     fn open_lock(&self) -> Result<File, BlobError> {
-        make_directory(&self.directory).map_err(self.failed("make", ""))?;
+        make_private_directory(&self.directory).map_err(self.failed("make", ""))?;
         let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits().cast_signed();
         let mut options = OpenOptions::new();
         options.write(true).create(true).mode(0o600).custom_flags(flags);
@@ -292,12 +292,6 @@ fn with_room(error: io::Error, directory: &Path) -> io::Error {
 
 fn is_unfinished(name: &str) -> bool {
     name.strip_suffix(UNFINISHED).is_some_and(|hash| hash.parse::<BlobHash>().is_ok())
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {

@@ -144,7 +144,6 @@ impl ProgramFile {
 }
 
 /// Looks whether pieces, one after the other, are those of a program.
-#[derive(Clone)]
 pub struct ProgramSum {
     context: Context,
     bytes: u64,

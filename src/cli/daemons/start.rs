@@ -20,13 +20,14 @@ use crate::cluster::control::LogSpec;
 use crate::cluster::coordination::NodePath;
 use crate::cluster::coordination::zookeeper::ZooKeeperClient;
 use crate::cluster::daemons::belonging::Belonging;
-use crate::cluster::daemons::{self, EndRequest, make_directory};
+use crate::cluster::daemons::{self, EndRequest};
 use crate::cluster::topologies::{ClusterKey, ClusterKeyError};
 use crate::components::stream::Stream as OutputStream;
 use crate::config::{EngineOptions, is_daemon_id};
+use crate::files::make_private_directory;
 use crate::logging::{Levels, Logging};
 use crate::runtime::state_home;
-use crate::text::shown;
+use crate::text::{shown, with_causes};
 use crate::tuple::Timestamp;
 
 /// The flags of both daemons.
@@ -120,7 +121,7 @@ pub(super) fn belonging_in(
 /// The directory of a daemon, which is made.
 pub(super) fn directory_of(key: &str, directory: Option<&Path>, own: &str) -> Result<PathBuf, CommandError> {
     let directory = directory_or_own(key, directory, own)?;
-    make_directory(&directory)
+    make_private_directory(&directory)
         .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
     Ok(directory)
 }
@@ -150,7 +151,7 @@ pub(super) fn key_of(engine: &EngineOptions) -> Result<ClusterKey, CommandError>
 pub(super) fn make_key(engine: &EngineOptions, rng: &mut StdRng) -> Result<Option<PathBuf>, CommandError> {
     let file = key_file_of(engine)?;
     if let Some(directory) = file.parent() {
-        make_directory(directory)
+        make_private_directory(directory)
             .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
     }
     let mut bytes = [0; 32];
@@ -159,17 +160,6 @@ pub(super) fn make_key(engine: &EngineOptions, rng: &mut StdRng) -> Result<Optio
     // One that is there must be one.
     ClusterKey::read(&file).map_err(|error| CommandError::Refused(with_causes(&error)))?;
     Ok(made.then_some(file))
-}
-
-/// An error with its causes.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 /// What the topologies of the cluster are made of. Nothing is made yet.

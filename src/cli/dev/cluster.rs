@@ -29,12 +29,13 @@ use crate::cluster::coordination::{
 use crate::cluster::daemons::belonging::{Belonging, supervisors_node};
 use crate::cluster::daemons::{
     self, AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Leader, LeaderOptions, MasterAccess,
-    Nimbus, Supervisor, SupervisorRecord, host, make_directory,
+    Nimbus, Supervisor, SupervisorRecord, host,
 };
 use crate::cluster::operations::Operations;
 use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
 use crate::config::EngineOptions;
+use crate::files::make_private_directory;
 use crate::logging::{Levels, LogFormat};
 use crate::topology::registry::Registry;
 use crate::tuple::Timestamp;
@@ -285,7 +286,7 @@ impl DevCluster {
 
 /// What a daemon remembers in this directory, which is made.
 fn belonging(directory: &Path) -> Result<Belonging, CommandError> {
-    make_directory(directory)
+    make_private_directory(directory)
         .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
     Belonging::read(directory).map_err(|error| CommandError::Refused(error.to_string()))
 }

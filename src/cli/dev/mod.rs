@@ -14,10 +14,11 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::load;
 use crate::cli::log_format::LogFormatFlag;
 use crate::cli::terminal::{self, Stream};
-use crate::cluster::daemons::{EndRequest, make_directory};
+use crate::cluster::daemons::EndRequest;
 use crate::cluster::topologies::{Occupancy, OccupancyError};
 use crate::components::stream::Stream as OutputStream;
 use crate::config::{NimbusOptions, limits};
+use crate::files::make_private_directory;
 use crate::logging::{Levels, Logging};
 use crate::runtime::state_home;
 
@@ -151,7 +152,7 @@ fn directory(args: &Args) -> Result<PathBuf, CommandError> {
             return Err(CommandError::Refused(why.to_owned()));
         }
     };
-    make_directory(&directory)
+    make_private_directory(&directory)
         .map_err(CommandError::io(format!("make the directory `{}`", directory.display())))?;
     Ok(directory)
 }

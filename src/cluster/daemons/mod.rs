@@ -18,7 +18,7 @@ mod running;
 pub(crate) mod supervisor;
 
 pub use nimbus::{DrainedRecord, Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
-pub use running::{EndRequest, make_directory, run};
+pub use running::{EndRequest, run};
 pub use supervisor::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, SupervisorState, host,
 };

@@ -1,10 +1,7 @@
 //! How a daemon runs: step after step, when something has changed and when a step asks for the next one, until a signal
 //! ends it.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -83,12 +80,4 @@ pub fn run(
             }
         }
     }
-}
-
-/// Makes the directory of a daemon, for this user alone.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -42,7 +42,7 @@ use crate::cluster::daemons::supervisor::child::{ChildId, Role};
 use crate::cluster::daemons::supervisor::core::SupervisorCore;
 use crate::cluster::daemons::supervisor::local_record::LocalRecord;
 use crate::cluster::daemons::supervisor::private_directory::{
-    make_directory, prepare, program_of, programs_in, write_child_order,
+    prepare, program_of, programs_in, write_child_order,
 };
 use crate::cluster::daemons::supervisor::programs::{Fetched, Programs};
 use crate::cluster::daemons::supervisor::readings::Write;
@@ -55,6 +55,7 @@ use crate::cluster::topologies::{
     ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
     occupant_of, read_order,
 };
+use crate::files::make_private_directory;
 use crate::logging::rotate_by_copy;
 
 /// The directory of private directories.
@@ -123,7 +124,7 @@ impl Children {
             error => io::Error::other(error),
         })?;
         let topologies = options.directory.join(TOPOLOGIES);
-        make_directory(&topologies)?;
+        make_private_directory(&topologies)?;
         let (record, why) = LocalRecord::read(&options.directory)?;
         if let Some(why) = why {
             error!(options.logger, "{}", why);

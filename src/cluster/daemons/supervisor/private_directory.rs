@@ -1,8 +1,6 @@
 //! The private directories of the processes of a host: what a supervisor puts there before it starts one.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File};
 use std::path::Path;
 
 use crate::cluster::blobs::ReadBlob;
@@ -12,9 +10,9 @@ use crate::cluster::source::TopologySource;
 use crate::cluster::topologies::{
     ORDER_FILE, PROGRAM_FILE, ProgramOrder, SOURCE_FILE, read_order, write_order, write_secret,
 };
-use crate::files::publish;
+use crate::files::{make_private_directory, publish};
 use crate::net::Secret;
-use crate::text::shown;
+use crate::text::{shown, with_causes};
 
 /// Puts there what a process needs. What it has of an earlier preparation is used if it still holds, so that a worker is
 /// started again while the blobs are away.
@@ -24,8 +22,8 @@ pub(super) fn prepare(
     secret: &Secret,
     read_blob: &ReadBlob,
 ) -> Result<(), String> {
-    make_directory(directory).map_err(|error| chain(&error))?;
-    write_secret(directory, secret).map_err(|error| chain(&error))?;
+    make_private_directory(directory).map_err(|error| with_causes(&error))?;
+    write_secret(directory, secret).map_err(|error| with_causes(&error))?;
     let known: Option<ProgramOrder> = read_order(directory, PROGRAM_FILE).ok().flatten();
     let is_known = known.is_some_and(|known| known.source == preparation.source);
     let is_master = matches!(preparation.order, Order::Master(_));
@@ -33,7 +31,7 @@ pub(super) fn prepare(
         let bytes = read_blob(&preparation.source)?;
         let file = program_named(&bytes)?;
         let order = ProgramOrder { source: preparation.source.clone(), file };
-        write_order(directory, PROGRAM_FILE, &order).map_err(|error| chain(&error))?;
+        write_order(directory, PROGRAM_FILE, &order).map_err(|error| with_causes(&error))?;
         if is_master {
             let opened = File::open(directory);
             let written = opened
@@ -55,7 +53,8 @@ fn program_named(source: &[u8]) -> Result<Option<ProgramFile>, String> {
 
 /// The program that the process of a directory runs. `None`: that of the supervisor.
 pub(super) fn program_of(directory: &Path) -> Result<Option<ProgramFile>, String> {
-    let order: Option<ProgramOrder> = read_order(directory, PROGRAM_FILE).map_err(|error| chain(&error))?;
+    let order: Option<ProgramOrder> =
+        read_order(directory, PROGRAM_FILE).map_err(|error| with_causes(&error))?;
     Ok(order.and_then(|order| order.file))
 }
 
@@ -79,21 +78,5 @@ pub(super) fn write_child_order(directory: &Path, order: &Order) -> Result<(), S
         Order::Master(order) => write_order(directory, ORDER_FILE, order),
         Order::Worker(order) => write_order(directory, ORDER_FILE, order),
     };
-    written.map_err(|error| chain(&error))
-}
-
-/// An error with its causes.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}
-
-/// Makes a directory for this user alone, and those above it.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    written.map_err(|error| with_causes(&error))
 }

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,16 +20,17 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
-use crate::clock::Clock;
 use crate::cluster::blobs::ReadBlob;
-use crate::cluster::daemons::supervisor::private_directory::{chain, make_directory};
 use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::platform::PROCESS_PROTOCOL;
-use crate::cluster::program::{PROGRAM_BYTES_MAX, ProgramFile, ProgramSum};
+use crate::cluster::program::{ProgramFile, ProgramSum};
 use crate::cluster::topologies::BlobHash;
-use crate::files::read_regular;
+use crate::files::{make_private_directory, open_regular, read_regular};
 use crate::text::shown;
 
 /// The directory of programs.
@@ -42,14 +43,11 @@ const ANSWER: &str = "protocol.json";
 const ANSWER_MAX: u64 = 4096;
 /// How long a program may take to answer, on a busy machine.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
-const ANSWER_LOOK: Duration = Duration::from_millis(5);
 
 /// The programs of a supervisor.
 pub(super) struct Programs {
     directory: PathBuf,
     read_blob: ReadBlob,
-    clock: Clock,
     /// Those that were checked.
     ready: BTreeSet<BlobHash>,
     /// Those that a thread is at, and the way in which it answers.
@@ -72,7 +70,6 @@ impl Programs {
         Programs {
             directory: directory.join(PROGRAMS),
             read_blob,
-            clock: Clock::real(),
             ready: BTreeSet::new(),
             fetched: BTreeSet::new(),
             answers,
@@ -136,10 +133,10 @@ impl Programs {
     }
 
     fn fetch(&self, file: ProgramFile) -> io::Result<()> {
-        let (path, read_blob, clock) = (self.path_of(&file), Arc::clone(&self.read_blob), self.clock.clone());
+        let (path, read_blob) = (self.path_of(&file), Arc::clone(&self.read_blob));
         let (answer, wake) = (self.answer.clone(), Arc::clone(&self.wake));
         let fetch = move || {
-            let result = make(&path, &file, &read_blob).and_then(|()| ask(&path, &clock));
+            let result = make(&path, &file, &read_blob).and_then(|()| ask(&path));
             // An error means that the supervisor has ended.
             let _ = answer.send(Fetched { hash: file.hash().clone(), result });
             wake.wake();
@@ -155,7 +152,7 @@ fn make(path: &Path, file: &ProgramFile, read_blob: &ReadBlob) -> Result<(), Str
         return Ok(());
     }
     let home = path.parent().expect("a program is in a directory of its own");
-    make_directory(home).map_err(failed)?;
+    make_private_directory(home).map_err(failed)?;
     let unfinished = home.join(format!("{}{UNFINISHED}", file.name()));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -169,7 +166,7 @@ fn make(path: &Path, file: &ProgramFile, read_blob: &ReadBlob) -> Result<(), Str
         sum.add(&bytes);
         made.write_all(&bytes).map_err(failed)?;
     }
-    sum.check(file).map_err(|error| chain(&error))?;
+    sum.check(file).map_err(|error| error.to_string())?;
     let published = made
         .set_permissions(Permissions::from_mode(0o500))
         .and_then(|()| made.sync_all())
@@ -184,10 +181,16 @@ fn make(path: &Path, file: &ProgramFile, read_blob: &ReadBlob) -> Result<(), Str
 
 /// Whether a file is whole. An earlier supervisor may have made it, and anything may have happened since.
 fn has_content(path: &Path, file: &ProgramFile) -> bool {
-    let Ok(content) = read_regular(path, PROGRAM_BYTES_MAX) else { return false };
-    let mut sum = ProgramSum::default();
-    sum.add(&content);
-    sum.check(file).is_ok()
+    let Ok(mut there) = open_regular(path) else { return false };
+    let (mut sum, mut piece) = (ProgramSum::default(), vec![0; 1 << 16]);
+    loop {
+        match there.read(&mut piece) {
+            Ok(0) => return sum.check(file).is_ok(),
+            Ok(bytes) => sum.add(&piece[..bytes]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 /// What a program answers to `worker --protocol`.
@@ -197,7 +200,7 @@ struct Spoken {
 }
 
 /// Asks a program which protocol it speaks: then it is known that it can be started here, too.
-fn ask(path: &Path, clock: &Clock) -> Result<(), String> {
+fn ask(path: &Path) -> Result<(), String> {
     let shown_path = path.display();
     let failed = |why: &str| {
         format!(
@@ -212,7 +215,7 @@ fn ask(path: &Path, clock: &Clock) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(output).stderr(Stdio::null());
     let mut child =
         command.spawn().map_err(|error| format!("the program `{shown_path}` cannot be started: {error}"))?;
-    let ended = wait(&mut child, clock);
+    let ended = wait(&mut child);
     let text = read_regular(&answer, ANSWER_MAX).map_err(|error| failed(&error.to_string()))?;
     if let Some(why) = ended {
         return Err(failed(&why));
@@ -228,20 +231,22 @@ fn ask(path: &Path, clock: &Clock) -> Result<(), String> {
 }
 
 /// Waits for the end of a process, and kills it if it takes too long. Returns what was wrong.
-fn wait(child: &mut Child, clock: &Clock) -> Option<String> {
-    let begun = clock.now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return (!status.success()).then(|| status.to_string()),
-            Ok(None) if clock.now().since(begun) < ANSWER_TIME => thread::sleep(ANSWER_LOOK),
-            Ok(None) => {
-                // Both fail only if it has just ended.
-                let _ = child.kill();
-                let _ = child.wait();
-                return Some(format!("it was killed after {}", humantime::format_duration(ANSWER_TIME)));
-            }
-            Err(error) => return Some(error.to_string()),
-        }
+fn wait(child: &mut Child) -> Option<String> {
+    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave a pid");
+    // It is not reaped yet, so its number is its own.
+    let ended = pidfd_open(number, PidfdFlags::empty()).and_then(|pidfd| {
+        let limit = Timespec::try_from(ANSWER_TIME).expect("it is short");
+        retry_on_intr(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)))
+    });
+    if ended != Ok(1) {
+        // It fails only if the process has just ended.
+        let _ = child.kill();
+    }
+    match (ended, child.wait()) {
+        (Ok(0), _) => Some(format!("it was killed after {}", humantime::format_duration(ANSWER_TIME))),
+        (Err(error), _) => Some(error.to_string()),
+        (Ok(_), Ok(status)) => (!status.success()).then(|| status.to_string()),
+        (Ok(_), Err(error)) => Some(error.to_string()),
     }
 }
 
