@@ -85,7 +85,7 @@ pub enum Mode {
         /// Bytes.
         per_second: u64,
     },
-    /// Nothing is read, so that buffers fill up.
+    /// Nothing is read, so that buffers fill up, and what was read before stays where it is.
     Clog,
 }
 
@@ -389,10 +389,12 @@ impl<'a> Pump<'a> {
 
     fn turn(&mut self, piece: &mut [u8]) -> Result<(), Stop> {
         self.check()?;
-        self.release_due()?;
         let mode = self.shared.mode(self.way);
         if self.has_hole && mode != Mode::Blackhole {
             return Err(Stop::Cut(Cut::Reset));
+        }
+        if mode != Mode::Clog {
+            self.release_due()?;
         }
         if mode == Mode::Clog || self.held_bytes > HELD_MAX {
             add(&self.shared.counts.clogged, 1);
@@ -463,7 +465,12 @@ impl<'a> Pump<'a> {
                 let drawn = Duration::from_nanos(self.random.random_range(0..=2 * spread));
                 return self.hold_or_write((mean + drawn).saturating_sub(jitter), piece);
             }
-            Mode::Pass | Mode::Refuse(_) | Mode::Clog => {}
+            // The line was clogged while this was being read.
+            Mode::Clog => {
+                self.hold(Duration::ZERO, piece);
+                return Ok(());
+            }
+            Mode::Pass | Mode::Refuse(_) => {}
         }
         self.hold_or_write(Duration::ZERO, piece)
     }
@@ -486,16 +493,18 @@ impl<'a> Pump<'a> {
 
     /// Bytes wait behind those that are held back, whatever the mode is now.
     fn hold_or_write(&mut self, delay: Duration, piece: &[u8]) -> Result<(), Stop> {
-        match self.held.back() {
-            None if delay.is_zero() => self.write(piece),
-            last => {
-                let due = Instant::now() + delay;
-                let due = last.map_or(due, |(last, _)| due.max(*last));
-                self.held_bytes += piece.len();
-                self.held.push_back((due, piece.to_vec()));
-                Ok(())
-            }
+        if delay.is_zero() && self.held.is_empty() {
+            return self.write(piece);
         }
+        self.hold(delay, piece);
+        Ok(())
+    }
+
+    fn hold(&mut self, delay: Duration, piece: &[u8]) {
+        let due = Instant::now() + delay;
+        let due = self.held.back().map_or(due, |(last, _)| due.max(*last));
+        self.held_bytes += piece.len();
+        self.held.push_back((due, piece.to_vec()));
     }
 
     fn release_due(&mut self) -> Result<(), Stop> {
