@@ -48,8 +48,6 @@ config = { path = "DIR/out/numbers-{task}-{seq}.csv", format = "csv" }
 trait Words {
     fn submit(&self, more: &[&str]);
     fn status(&self) -> Value;
-    /// The rows of published files whose names begin like this, as numbers.
-    fn rows(&self, name: &str) -> Vec<Vec<u64>>;
     fn wait_for_more(&self, what: &str);
     /// Kills a process of the topology, and waits until another one has its place.
     fn kill_one(&self, name: &str);
@@ -71,20 +69,6 @@ impl Words for DevCluster {
     fn status(&self) -> Value {
         let text = self.done(&["status", "words", "--output", "json"]);
         serde_json::from_str(&text).expect("it is JSON")
-    }
-
-    fn rows(&self, name: &str) -> Vec<Vec<u64>> {
-        let mut rows = Vec::new();
-        for entry in fs::read_dir(self.path("out")).into_iter().flatten().flatten() {
-            let file = entry.file_name().to_string_lossy().into_owned();
-            if file.starts_with(name) && file.ends_with(".csv") {
-                let text = fs::read_to_string(entry.path()).expect("it is text");
-                let numbers =
-                    text.lines().map(|line| line.split(',').map_while(|part| part.parse().ok()).collect());
-                rows.extend(numbers.filter(|row: &Vec<u64>| !row.is_empty()));
-            }
-        }
-        rows
     }
 
     #[track_caller]

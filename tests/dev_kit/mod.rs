@@ -107,6 +107,21 @@ impl DevCluster {
         file.to_str().expect("it is UTF-8").to_owned()
     }
 
+    /// The rows of files below `DIR/out` that are published and whose names begin like this, as numbers.
+    pub fn rows(&self, name: &str) -> Vec<Vec<u64>> {
+        let mut rows = Vec::new();
+        for entry in fs::read_dir(self.path("out")).into_iter().flatten().flatten() {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            if file.starts_with(name) && file.ends_with(".csv") {
+                let text = fs::read_to_string(entry.path()).expect("it is text");
+                let numbers =
+                    text.lines().map(|line| line.split(',').map_while(|part| part.parse().ok()).collect());
+                rows.extend(numbers.filter(|row: &Vec<u64>| !row.is_empty()));
+            }
+        }
+        rows
+    }
+
     /// The processes of topologies, by their private directories.
     pub fn processes(&self) -> Vec<(PathBuf, i32)> {
         let mut found = Vec::new();

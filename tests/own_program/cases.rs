@@ -44,6 +44,10 @@ pub const ALL: &[(&str, fn())] = &[
         "a_cluster_that_does_not_have_the_program_runs_it",
         in_a_cluster::a_cluster_that_does_not_have_the_program_runs_it,
     ),
+    (
+        "another_program_takes_over_and_one_that_does_not_start_is_rolled_back",
+        in_a_cluster::another_program_takes_over_and_one_that_does_not_start_is_rolled_back,
+    ),
 ];
 
 /// What a run of the program came to.

@@ -1,7 +1,8 @@
 //! A program is submitted to a cluster of squall's own daemons, which do not have its components.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -69,4 +70,96 @@ pub fn a_cluster_that_does_not_have_the_program_runs_it() {
     wait_until("that the program is removed", || {
         (1..=3).all(|supervisor| programs(&cluster, supervisor) == 0)
     });
+}
+
+/// Keys that are counted by a bolt of the program, exactly once.
+const TALLY: &str = r#"
+[topology]
+name = "tally"
+workers = 2
+delivery = "exactly-once"
+checkpoint = { interval = "100ms", storage = "DIR/checkpoints" }
+[spout.numbers]
+type = "generate"
+config = { rate = 1000, fields = { n = "{seq}" } }
+[bolt.keys]
+type = "map"
+inputs = ["numbers"]
+config.set = { key = "n % 10" }
+[bolt.tally]
+type = "tally"
+parallelism = 2
+inputs = [{ from = "keys", fields = ["key"] }]
+[bolt.counts]
+type = "file"
+parallelism = 2
+inputs = ["tally"]
+config = { path = "DIR/out/counts-{task}-{seq}.csv", format = "csv" }
+"#;
+
+/// Each count of each key was published once.
+#[track_caller]
+fn check_counts(cluster: &DevCluster) {
+    let mut rows = cluster.rows("counts-");
+    rows.sort_unstable();
+    let mut before = None;
+    for row in &rows {
+        let (key, count) = (row[0], row[1]);
+        let expected = before.filter(|(last, _)| *last == key).map_or(1, |(_, count)| count + 1);
+        assert_eq!(count, expected, "key {key}, of {} counts", rows.len());
+        before = Some((key, count));
+    }
+}
+
+#[track_caller]
+fn wait_for_more(cluster: &DevCluster, what: &str) {
+    let before = cluster.rows("counts-").len();
+    wait_until(what, || cluster.rows("counts-").len() > before + 100);
+}
+
+/// The files that the processes of topologies were started from.
+fn started_from(cluster: &DevCluster) -> Vec<PathBuf> {
+    let exe = |pid: Pid| fs::read_link(format!("/proc/{}/exe", pid.as_raw_pid())).ok();
+    let mut files: Vec<PathBuf> = processes(cluster)
+        .into_iter()
+        .filter_map(exe)
+        .filter_map(|exe| Some(exe.parent()?.file_name()?.into()))
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+/// A program that differs in some bytes which nobody reads is another program.
+pub fn another_program_takes_over_and_one_that_does_not_start_is_rolled_back() {
+    let cluster = DevCluster::new();
+    let document = cluster.document("tally.toml", TALLY);
+    submit(&cluster, &[&document]);
+    wait_for_more(&cluster, "it publishes");
+    let first = started_from(&cluster);
+    assert_eq!(first.len(), 1, "{first:?}");
+
+    let next = cluster.path("next");
+    fs::copy(env::current_exe().expect("this program has a file"), &next).expect("it is copied");
+    File::options().append(true).open(&next).and_then(|mut file| file.write_all(b"next")).expect("it grows");
+    let upgrade = |more: &[&str]| {
+        let mut command = Command::new(env::current_exe().expect("this program has a file"));
+        command.args(["upgrade", "tally", &document]).args(more);
+        let output = cluster.ask(&mut command);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let program = next.to_str().expect("it is UTF-8");
+    let (code, text) = upgrade(&["--program", program, "--timeout", "180s"]);
+    assert_eq!(code, Some(0), "{text}");
+    let second = started_from(&cluster);
+    assert!(second.len() == 1 && second != first, "{first:?}, then {second:?}");
+    wait_for_more(&cluster, "it goes on");
+
+    // A program that knows nothing of squall.
+    let (code, text) = upgrade(&["--program", "/bin/true", "--timeout", "5s"]);
+    assert_eq!(code, Some(5), "{text}");
+    wait_for_more(&cluster, "it goes on with the program before");
+    assert_eq!(started_from(&cluster), second);
+    cluster.done(&["stop", "tally", "--cluster", "--timeout", "180s"]);
+    check_counts(&cluster);
 }

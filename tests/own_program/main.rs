@@ -23,8 +23,19 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// What the program is started with to be itself, and not the test.
-const COMMANDS: &[&str] =
-    &["run", "validate", "graph", "components", "schema", "worker", "master", "ps", "state", "submit"];
+const COMMANDS: &[&str] = &[
+    "run",
+    "validate",
+    "graph",
+    "components",
+    "schema",
+    "worker",
+    "master",
+    "ps",
+    "state",
+    "submit",
+    "upgrade",
+];
 
 fn main() -> ExitCode {
     let first = env::args().nth(1).unwrap_or_default();

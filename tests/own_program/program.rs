@@ -226,6 +226,32 @@ impl Bolt for Where {
     }
 }
 
+/// Counts how often each key has come.
+#[derive(Default)]
+struct Tally {
+    counts: ValueState<u64>,
+}
+
+impl Bolt for Tally {
+    fn declare(&self) -> Streams {
+        Streams::new(["key", "count"])
+    }
+
+    fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {
+        self.counts = context.value_state("counts")?;
+        Ok(())
+    }
+
+    fn execute(&mut self, input: Input<'_>, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let count = self.counts.update(out, |count| {
+            *count += 1;
+            *count
+        })?;
+        out.emit((input.to::<u64>("key")?, count))?;
+        Ok(())
+    }
+}
+
 /// Everything the cases run.
 pub fn registry() -> Registry {
     let mut registry = Registry::with_standard();
@@ -234,6 +260,7 @@ pub fn registry() -> Registry {
     registry.hook("watch", Watch::default);
     registry.grouping_with("pick", |settings: &PickSettings| Ok(Pick(settings.task)));
     registry.bolt("where", "Says where its tasks are.", |_: &NoSettings| Ok(Where));
+    registry.bolt("tally", "Counts how often each key has come.", |_: &NoSettings| Ok(Tally::default()));
     registry.topology("squares", || squares(1000).build());
     // What it builds depends on the arguments of the process, which it must not.
     registry.topology("changing", || {
