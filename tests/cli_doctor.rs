@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use assert_cmd::Command;
@@ -65,6 +66,41 @@ fn the_configuration_is_read_and_its_mistakes_are_shown() {
     let (code, text, messages) = doctor(&home, &["--config", &path]);
     assert_eq!((code, &*text), (Some(1), ""));
     assert!(messages.contains("unknown key `net.lissen`"), "{messages}");
+}
+
+#[test]
+fn the_files_of_a_cluster_are_read() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        let file = home.path().join(name);
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let config = "cluster.key_file = 'key'\nnimbus.users_file = 'users'\n\
+                  nimbus.tls = { certificate = 'nimbus.pem', key = 'nimbus.key' }\n";
+    write("squall.toml", config, 0o644);
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let config = home.path().join("squall.toml");
+    let check = |states: [&str; 3], found: [&str; 3]| {
+        let (_, text, _) = doctor(&home, &["--json", "--config", config.to_str().unwrap()]);
+        let checks = ["key of the cluster", "TLS of the API", "users of the API"];
+        for ((check, state), part) in checks.into_iter().zip(states).zip(found) {
+            let finding = finding(&text, check);
+            assert_eq!(finding["state"], state, "{finding}");
+            assert!(finding["found"].as_str().unwrap().contains(part), "{part}: {finding}");
+        }
+    };
+    check(["error"; 3], ["No such file"; 3]);
+    write("key", &"5a".repeat(32), 0o644);
+    write("nimbus.pem", &signed.cert.pem(), 0o644);
+    write("nimbus.key", &signed.signing_key.serialize_pem(), 0o644);
+    write("users", "", 0o644);
+    check(["error"; 3], ["others may read it"; 3]);
+    ["key", "nimbus.key", "users"].into_iter().for_each(|name| {
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(home.path().join(name), private).unwrap();
+    });
+    check(["ok", "ok", "warning"], ["fingerprint ", "fit each other", "nobody may do anything"]);
 }
 
 #[test]

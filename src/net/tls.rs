@@ -94,7 +94,7 @@ impl Tls {
             })?),
         };
         let chain = read_certificates(&paths.certificate).map_err(&of_certificate)?;
-        let key = read_key(&paths.key).map_err(&of_key)?;
+        let key = read_private_key(&paths.key).map_err(&of_key)?;
         let mut roots = RootCertStore::empty();
         for certificate in read_certificates(&paths.authority).map_err(&of_authority)? {
             roots.add(certificate).map_err(|error| of_authority(describe(&error)))?;
@@ -146,19 +146,10 @@ pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     Ok(certificates)
 }
 
-/// The private key in a PEM file.
-pub(crate) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    private_key_in(&read_file(path)?)
-}
-
 /// The private key in a PEM file that nobody but its owner may read.
 pub(crate) fn read_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     let text = files::read_private(path, PEM_MAX).map_err(|error| format!("cannot be read: {error}"))?;
-    private_key_in(&text)
-}
-
-fn private_key_in(text: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+    PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
         pem::Error::NoItemsFound => {
             "it holds no private key: \"-----BEGIN PRIVATE KEY-----\" is expected".into()
         }

@@ -47,6 +47,11 @@ impl Place {
         fs::write(path, bytes).expect("the file");
     }
 
+    /// Lets nobody but its owner read a file.
+    pub fn make_private(&self, name: &str) {
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("it is ours");
+    }
+
     /// The path of a file here.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

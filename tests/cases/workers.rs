@@ -105,6 +105,9 @@ fn workers_speak_tls_and_refuse_an_authority_that_is_not_theirs() {
         ("tls/another.pem", &other.pem()),
     ]);
     let run = place.run(&["run", "t.toml", "--workers", "3", "--json", "--config", "squall.toml"]);
+    run.exits(1).says("net.tls.key").says("worker.key: cannot be read: others may read it").says("chmod 600");
+    place.make_private("tls/worker.key");
+    let run = place.run(&["run", "t.toml", "--workers", "3", "--json", "--config", "squall.toml"]);
     assert_eq!(run.exits(0).summary()["acked"], 500);
     let run = place.run(&["run", "t.toml", "--workers", "3", "--config", "wrong.toml"]);
     run.exits(1).says("given up").says("tls/worker.pem");

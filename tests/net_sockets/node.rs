@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -314,6 +315,8 @@ impl Certificates {
         write("authority.pem", authority.pem());
         write("worker.pem", certificate.pem());
         write("worker.key", key.serialize_pem());
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(dir.path().join("worker.key"), private).unwrap();
         Certificates(dir)
     }
 

@@ -8,3 +8,5 @@ pub(super) mod nimbus;
 mod start;
 pub(super) mod supervisor;
 mod undrain;
+
+pub(super) use start::key_file_of;

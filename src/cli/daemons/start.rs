@@ -127,7 +127,7 @@ pub(super) fn directory_of(key: &str, directory: Option<&Path>, own: &str) -> Re
 }
 
 /// Where the key of the cluster is, or should be.
-fn key_file_of(engine: &EngineOptions) -> Result<PathBuf, CommandError> {
+pub(in crate::cli) fn key_file_of(engine: &EngineOptions) -> Result<PathBuf, CommandError> {
     directory_or_own("cluster.key_file", engine.cluster.key_file.as_deref(), "cluster.key")
 }
 

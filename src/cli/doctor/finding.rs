@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::text::shown;
 
+/// What to do about a file of TLS.
+pub(super) const MEND: &str = "mend the file that it names";
+
 /// How good it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
 
-use crate::cli::doctor::finding::Finding;
+use crate::cli::doctor::finding::{Finding, MEND};
 use crate::cli::runs;
 use crate::clock::Clock;
 use crate::config::units::show_size;
@@ -137,7 +137,7 @@ fn tls(net: &NetOptions) -> Option<Finding> {
     let paths = net.tls.as_ref()?;
     Some(match Tls::load(paths, &Clock::real()) {
         Ok(_) => Finding::ok(check, "the certificate, its key and the authority fit each other"),
-        Err(error) => Finding::error(check, shown(&error), "mend the file that it names"),
+        Err(error) => Finding::error(check, shown(&error), MEND),
     })
 }
 

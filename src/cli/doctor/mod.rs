@@ -1,5 +1,6 @@
 //! `squall doctor`.
 
+mod cluster;
 mod ensemble;
 mod finding;
 mod machine;
@@ -71,6 +72,7 @@ fn examine(args: &Args, engine: &EngineOptions) -> Vec<Finding> {
         .map(|path| Finding::ok("configuration", format!("{path} has no mistakes")))
         .collect();
     findings.extend(machine::examine(engine));
+    findings.extend(cluster::examine(engine));
     if args.zookeeper {
         findings.extend(ensemble::examine(&engine.zookeeper, args.timeout));
     }

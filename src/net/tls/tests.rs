@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::rc::Rc;
 
 use rcgen::{
@@ -58,8 +59,10 @@ impl Files {
     fn holding(certificate: &str, key: &str, authority: &str) -> Files {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
-            std::fs::write(dir.path().join(name), text).unwrap();
-            dir.path().join(name)
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            path
         };
         let paths = TlsPaths {
             certificate: file("worker.pem", certificate),

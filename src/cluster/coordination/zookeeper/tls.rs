@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::clock::Clock;
 use crate::config::ZooKeeperTls;
-use crate::net::tls::{TlsSession, WallClock, read_certificates, read_key};
+use crate::net::tls::{TlsSession, WallClock, read_certificates, read_private_key};
 use crate::net::transport::Transport;
 use crate::text::shown;
 
@@ -47,7 +47,7 @@ impl Tls {
             (Some(certificate), Some(key)) => {
                 let chain = read_certificates(certificate).map_err(of("certificate", certificate))?;
                 let of_key = of("key", key);
-                let key = read_key(key).map_err(&of_key)?;
+                let key = read_private_key(key).map_err(&of_key)?;
                 config.with_client_auth_cert(chain, key).map_err(|error| of_key(shown(&error)))?
             }
             _ => config.with_no_client_auth(),
