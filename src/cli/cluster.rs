@@ -8,7 +8,6 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::table::table;
 use crate::cli::terminal;
 use crate::cli::topologies::client::ClientError;
-use crate::cli::topologies::endpoint::Endpoint;
 use crate::cli::topologies::reach::{DEFAULT_ADDRESS, TrustFlags};
 use crate::cli::zk::access::{Access, Ensemble};
 use crate::cluster::coordination::{
@@ -17,6 +16,7 @@ use crate::cluster::coordination::{
 use crate::cluster::daemons::SupervisorRecord;
 use crate::cluster::daemons::belonging::{cluster_node, nimbus_node, supervisors_node};
 use crate::cluster::operations::{ClusterInfo, NimbusInfo};
+use crate::config::Endpoint;
 use crate::config::units::show_size;
 use crate::text::shown;
 

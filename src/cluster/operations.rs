@@ -126,6 +126,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When it cannot be found out.
     fn has_blob(&self, hash: &BlobHash) -> Result<bool, OperationError>;
+
+    /// Reads a blob.
+    ///
+    /// # Errors
+    /// When it does not lead, there is no such blob, or it cannot be read.
+    fn blob(&self, hash: &BlobHash) -> Result<Vec<u8>, OperationError>;
 }
 
 /// A topology to run.

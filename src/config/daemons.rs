@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::endpoint::Endpoint;
 use crate::config::host::HostOptions;
 use crate::config::limits;
 use crate::config::problems::{OptionProblem, Problems};
@@ -32,6 +33,10 @@ pub struct SupervisorOptions {
     pub directory: Option<PathBuf>,
     /// `rack`, `slots`, `cpu`, `memory`: what the host offers.
     pub host: HostOptions,
+    /// `blobs_from`: the nimbuses that are asked for what topologies are made of. Empty: it is read from `cluster.blobs`.
+    pub blobs_from: Vec<String>,
+    /// `token_file`: the file with the token by which this supervisor asks them. Nobody else may read it.
+    pub token_file: Option<PathBuf>,
     /// `log_max`: the bytes that the file `output` of a process may have before it is begun anew.
     pub log_max: u64,
     /// `log_keep`: how many such files are kept beside the latest.
@@ -41,7 +46,15 @@ pub struct SupervisorOptions {
 impl Default for SupervisorOptions {
     fn default() -> SupervisorOptions {
         let host = HostOptions::default();
-        SupervisorOptions { id: None, directory: None, host, log_max: 10 << 20, log_keep: 5 }
+        SupervisorOptions {
+            id: None,
+            directory: None,
+            host,
+            blobs_from: Vec::new(),
+            token_file: None,
+            log_max: 10 << 20,
+            log_keep: 5,
+        }
     }
 }
 
@@ -58,6 +71,12 @@ impl SupervisorOptions {
         if self.host.resources.memory > max {
             let message = format!("`{key}` must be at most {}", show_size(max));
             problems.add(key, None, message, "it is the memory of the host that workers may use");
+        }
+        for (nimbus, error) in
+            self.blobs_from.iter().filter_map(|text| Some((text, text.parse::<Endpoint>().err()?)))
+        {
+            let key = "supervisor.blobs_from";
+            problems.add(key, None, format!("`{key}`: \"{nimbus}\" is not the address of a nimbus"), error);
         }
         let (key, least, most) = ("supervisor.log_max", limits::LOG_SIZE_MIN, limits::LOG_SIZE_MAX);
         if !(least..=most).contains(&self.log_max) {

@@ -11,6 +11,7 @@
 
 mod auto;
 mod daemons;
+mod endpoint;
 pub mod engine;
 mod event_time;
 mod host;
@@ -29,6 +30,7 @@ mod zookeeper;
 pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
 pub use daemons::{ClusterOptions, SupervisorOptions, is_daemon_id};
+pub(crate) use endpoint::Endpoint;
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;
 pub use host::HostOptions;

@@ -328,6 +328,12 @@ impl Operations for Fake {
         Ok(self.begin()?.blobs.contains_key(hash))
     }
 
+    fn blob(&self, hash: &BlobHash) -> Result<Vec<u8>, OperationError> {
+        let inside = self.begin()?;
+        let bytes = inside.blobs.get(hash).cloned();
+        bytes.ok_or_else(|| OperationError::Invalid(format!("there is no blob {hash}")))
+    }
+
     fn drain(&self, host: &str, drained: bool) -> Result<HostInfo, OperationError> {
         let mut inside = self.begin()?;
         if host != "ada" {

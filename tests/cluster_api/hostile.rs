@@ -256,6 +256,30 @@ fn blobs_are_received_one_after_the_other() {
     assert_eq!(answer(second).status, 204);
 }
 
+/// Each blob that is sent is in memory as a whole until its client has taken it.
+#[test]
+fn blobs_are_sent_one_after_the_other() {
+    let fake = Fake::new();
+    let large = vec![7; 32 << 20];
+    let hash = BlobHash::of(&large);
+    fake.change(|inside| _ = inside.blobs.insert(hash.clone(), large.clone()));
+    let server = fake.serve_within(ApiLimits { blobs_max: 1, ..ApiLimits::default() });
+    let path = format!("/v1/blobs/{hash}/bytes");
+    let mut first = begin(server.address(), &request("GET", &path, b""));
+    let mut some = [0; 12];
+    first.read_exact(&mut some).expect("it is answered");
+    assert_eq!(&some, b"HTTP/1.1 200");
+    let second = begin(server.address(), &request("GET", &path, b""));
+    // Connections are served in the order in which they come, so the second one was looked at before this one.
+    assert_eq!(ask(server.address(), "GET", "/v1/healthz", "").status, 200);
+    second.set_nonblocking(true).expect("it can be");
+    let early = (&second).read(&mut some).expect_err("the first one is not sent yet");
+    assert_eq!(early.kind(), ErrorKind::WouldBlock);
+    second.set_nonblocking(false).expect("it can be");
+    assert!(read(first).ends_with(&large));
+    assert!(answer(second).body == large);
+}
+
 /// All places are taken by clients that send nothing. They are cut, and the next one is served.
 #[test]
 fn connections_are_bounded() {

@@ -22,6 +22,11 @@ fn a_topology_is_submitted_changed_and_removed() {
     let found = |hash: &BlobHash| ask("GET", &format!("/v1/blobs/{hash}"), "").json()["is_there"].clone();
     assert_eq!((found(&hash), found(&BlobHash::of(b"another"))), (true.into(), false.into()));
 
+    let read = ask("GET", &format!("/v1/blobs/{hash}/bytes"), "");
+    assert_eq!((read.status, &*read.body), (200, &b"the source"[..]));
+    let missing = ask("GET", &format!("/v1/blobs/{}/bytes", BlobHash::of(b"another")), "");
+    assert_eq!((missing.status, &*missing.code()), (422, "invalid"));
+
     let planned = ask("POST", "/v1/topologies", &format!(r#"{{"source":"{hash}","dry_run":true}}"#));
     assert_eq!((planned.status, &planned.json()["id"]), (200, &Value::Null));
     assert_eq!(planned.json()["workers"][1], json!({ "worker": 1, "host": "ada", "slot": 2 }));
@@ -210,6 +215,7 @@ fn the_document_has_every_request_and_every_type() {
     let expected = [
         "delete /v1/topologies/{name}",
         "get /v1/blobs/{hash}",
+        "get /v1/blobs/{hash}/bytes",
         "get /v1/cluster",
         "get /v1/healthz",
         "get /v1/openapi.json",

@@ -19,13 +19,14 @@ use crate::tls::Files;
 
 /// A file with users: an administrator, the owner of the topology `words`, one of its users, one of its readers, one who
 /// may submit, and one who may nothing. Each has the token of its number.
-const NAMES: [(&str, Option<Role>); 6] = [
+const NAMES: [(&str, Option<Role>); 7] = [
     ("root", Some(Role::Admin)),
     ("ada", Some(Role::Submit)),
     ("bob", None),
     ("eve", None),
     ("sam", Some(Role::Submit)),
     ("zoe", None),
+    ("hal", Some(Role::Host)),
 ];
 
 pub struct Desk {
@@ -109,6 +110,7 @@ fn ask_as(server: &ApiServer, number: usize, method: &str, path: &str, body: &st
 const NEEDED: &[(&str, &str, Right)] = &[
     ("delete", "/v1/topologies/{name}", Right::Operate),
     ("get", "/v1/blobs/{hash}", Right::Submit),
+    ("get", "/v1/blobs/{hash}/bytes", Right::ReadBlobs),
     ("get", "/v1/cluster", Right::BeUser),
     ("get", "/v1/healthz", Right::Nothing),
     ("get", "/v1/openapi.json", Right::Nothing),
@@ -130,8 +132,9 @@ const NEEDED: &[(&str, &str, Right)] = &[
 /// Which of the users of [`NAMES`] have a right.
 fn who_has(right: Right) -> &'static [&'static str] {
     match right {
-        Right::Nothing | Right::BeUser => &["root", "ada", "bob", "eve", "sam", "zoe"],
+        Right::Nothing | Right::BeUser => &["root", "ada", "bob", "eve", "sam", "zoe", "hal"],
         Right::Submit => &["root", "ada", "sam"],
+        Right::ReadBlobs => &["root", "hal"],
         Right::Read => &["root", "ada", "bob", "eve"],
         Right::Operate => &["root", "ada", "bob"],
         Right::Admin => &["root"],
@@ -204,7 +207,7 @@ fn a_list_has_what_its_reader_may_see() {
     };
     assert_eq!(names(0), json!(["other", "words"]));
     (1..=3).for_each(|number| assert_eq!(names(number), json!(["words"]), "{:?}", NAMES[number]));
-    (4..=5).for_each(|number| assert_eq!(names(number), json!([]), "{:?}", NAMES[number]));
+    (4..=6).for_each(|number| assert_eq!(names(number), json!([]), "{:?}", NAMES[number]));
     // What is not there is not there for users, too.
     assert_eq!(ask_as(&server, 4, "GET", "/v1/topologies/nothing", "").code(), "no_topology");
     assert_eq!(ask_as(&server, 4, "GET", "/v1/topologies/..", "").code(), "invalid");

@@ -45,28 +45,46 @@ struct Cluster {
     root: String,
     nimbuses: Vec<(&'static str, Process)>,
     supervisors: Vec<(&'static str, Process)>,
+    /// The nimbuses that supervisors ask for blobs. Empty: they see the directory.
+    blobs_from: Vec<String>,
 }
 
 impl Cluster {
     /// Two nimbuses and three supervisors, with the topology `numbers`, which runs.
     fn with_numbers(servers: &Servers, root: &str) -> Cluster {
+        let mut cluster = Cluster::with_nimbuses(servers, root);
+        cluster.run_numbers();
+        cluster
+    }
+
+    /// Two nimbuses, of which one leads.
+    fn with_nimbuses(servers: &Servers, root: &str) -> Cluster {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let key = directory.path().join("cluster.key");
         fs::write(&key, "0123456789abcdef".repeat(4)).expect("the directory is ours");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
         let addresses = servers.addresses().iter().map(ToString::to_string).collect();
-        let (nimbuses, supervisors) = (Vec::new(), Vec::new());
-        let mut cluster =
-            Cluster { directory, servers: addresses, root: root.to_owned(), nimbuses, supervisors };
+        let mut cluster = Cluster {
+            directory,
+            servers: addresses,
+            root: root.to_owned(),
+            nimbuses: Vec::new(),
+            supervisors: Vec::new(),
+            blobs_from: Vec::new(),
+        };
         ["x", "y"].into_iter().for_each(|host| cluster.start_nimbus(host));
-        ["a", "b", "c"].into_iter().for_each(|host| cluster.start_supervisor(host));
         wait_until("a nimbus leads", || cluster.leader().is_some());
-        wait_until("all hosts are there", || cluster.hosts().len() == 3);
-        let file = cluster.path("topology.toml");
-        let place = cluster.directory.path().to_str().expect("it is UTF-8");
-        fs::write(&file, NUMBERS.replace("DIR", place)).expect("it is ours");
-        cluster.done(&["submit", file.to_str().expect("it is UTF-8"), "--timeout", "180s"]);
         cluster
+    }
+
+    /// Starts three supervisors, and the topology `numbers` on them.
+    fn run_numbers(&mut self) {
+        ["a", "b", "c"].into_iter().for_each(|host| self.start_supervisor(host));
+        wait_until("all hosts are there", || self.hosts().len() == 3);
+        let file = self.path("topology.toml");
+        let place = self.directory.path().to_str().expect("it is UTF-8");
+        fs::write(&file, NUMBERS.replace("DIR", place)).expect("it is ours");
+        self.done(&["submit", file.to_str().expect("it is UTF-8"), "--timeout", "180s"]);
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -76,14 +94,15 @@ impl Cluster {
     /// The engine's file of a host. Nobody is taken for dead because the machine is busy.
     fn configuration(&self, host: &str) -> PathBuf {
         let file = self.path(&format!("{host}.toml"));
+        let blobs = if self.blobs_from.is_empty() { "blobs" } else { "nowhere" };
         let text = format!(
             "[zookeeper]\nservers = {:?}\nroot = {:?}\nsession_timeout = \"4s\"\nread_again = \"1s\"\n\
-             [cluster]\nblobs = \"blobs\"\nkey_file = \"cluster.key\"\n\
+             [cluster]\nblobs = {blobs:?}\nkey_file = \"cluster.key\"\n\
              [nimbus]\nid = {host:?}\ndirectory = \"{host}-nimbus\"\nlisten = \"127.0.0.1:0\"\n\
              supervisor_timeout = \"3s\"\n\
-             [supervisor]\nid = {host:?}\ndirectory = \"{host}-supervisor\"\nslots = 3\n\
+             [supervisor]\nid = {host:?}\ndirectory = \"{host}-supervisor\"\nslots = 3\nblobs_from = {:?}\n\
              [worker]\nheartbeat_timeout = \"180s\"\n[net]\nsilence = \"180s\"\nlink_lost = \"180s\"\n",
-            self.servers, self.root
+            self.servers, self.root, self.blobs_from
         );
         fs::write(&file, text).expect("the directory is ours");
         file
@@ -282,6 +301,34 @@ fn each_process_of_a_topology_is_killed_and_replaced() {
         });
     }
     cluster.wait_for_more("it writes after all were killed");
+    cluster.stop();
+}
+
+/// What a host has got once it need not ask for again, so its workers are replaced while no nimbus is there.
+#[test]
+fn hosts_that_do_not_see_the_blobs_ask_a_nimbus_for_them() {
+    let servers = shared();
+    let mut cluster = Cluster::with_nimbuses(&servers, &new_root());
+    let found = cluster.look();
+    let api = |nimbus: &Value| nimbus["api"].as_str().expect("an address").to_owned();
+    cluster.blobs_from = found["nimbuses"].as_array().expect("they are there").iter().map(api).collect();
+    cluster.run_numbers();
+    assert!(!cluster.path("nowhere").exists());
+    cluster.wait_for_more("it writes");
+    let (api_before, nimbuses) = (cluster.leader(), std::mem::take(&mut cluster.nimbuses));
+    for (_, mut nimbus) in nimbuses {
+        nimbus.kill();
+    }
+    for (directory, pid) in cluster.processes().into_iter().filter(|(of, _)| !of.ends_with("master")) {
+        kill(pid);
+        wait_until("another process has its place", || {
+            cluster.processes().iter().any(|(of, now)| *of == directory && *now != pid)
+        });
+    }
+    cluster.wait_for_more("it writes without a nimbus");
+    cluster.blobs_from.clear();
+    cluster.start_nimbus("x");
+    wait_until("a nimbus leads again", || cluster.leader().is_some_and(|now| Some(now) != api_before));
     cluster.stop();
 }
 

@@ -12,11 +12,14 @@ use crate::cli::daemons::start::{
 };
 use crate::cli::daemons::{drain, undrain};
 use crate::cli::error::{CommandError, CommandOutcome};
+use crate::cli::topologies::reach::blobs_of_nimbuses;
+use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
 };
 use crate::cluster::platform::Platform;
 use crate::cluster::processes::Executable;
+use crate::config::EngineOptions;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +74,7 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let belonging = belonging_in("supervisor.directory", options.directory.as_deref(), &own)?;
     let key = key_of(&engine)?;
     let belonging = belonging.of_key(&key);
-    let blobs = blobs_of(&engine)?;
+    let read_blob = read_blob_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
     let me = SupervisorRecord {
         id: id.clone(),
@@ -87,7 +90,7 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
         directory,
         executable: Executable::This,
         key,
-        read_blob: Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
+        read_blob,
         log_max: options.log_max,
         log_keep: options.log_keep as usize,
         logger: logger.clone(),
@@ -109,4 +112,13 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     supervisor.end(&**client);
     info!(logger, "this supervisor ends"; "what_it_has_started" => "goes on");
     ended.map(|()| CommandOutcome::Done).map_err(|error| CommandError::Refused(error.to_string()))
+}
+
+/// Where this host reads what topologies are made of.
+fn read_blob_of(engine: &EngineOptions) -> Result<ReadBlob, CommandError> {
+    if let Some(read_blob) = blobs_of_nimbuses(engine)? {
+        return Ok(read_blob);
+    }
+    let blobs = blobs_of(engine)?;
+    Ok(Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())))
 }

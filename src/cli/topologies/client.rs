@@ -10,7 +10,6 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
-use crate::cli::topologies::endpoint::Endpoint;
 use crate::cluster::access::Token;
 use crate::cluster::api::{
     BlobFound, DrainedRequest, ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest,
@@ -21,6 +20,7 @@ use crate::cluster::operations::{
     Submitted, TopologyInfo, TopologyLogs, TopologyStatus, UpgradeRequest, Upgraded,
 };
 use crate::cluster::topologies::{BlobHash, CLUSTER_NAME_MAX, TopologyId, Wanted};
+use crate::config::Endpoint;
 use crate::config::is_daemon_id;
 use crate::text::shown;
 
@@ -37,11 +37,12 @@ const TRIED_MAX: usize = 16;
 
 impl NimbusClient {
     /// A client of the nimbuses at these addresses. `tls`: whom it trusts; needed if one of them is asked over TLS.
-    /// `token`: who asks.
+    /// `token`: who asks. `named_by`: where all this is set.
     pub(super) fn new(
         endpoints: Vec<Endpoint>,
         tls: Option<TlsConfig>,
         token: Option<Token>,
+        named_by: NamedBy,
     ) -> NimbusClient {
         let has_authority = tls.is_some();
         let config = Agent::config_builder()
@@ -57,7 +58,7 @@ impl NimbusClient {
             .user_agent(concat!("squall/", env!("CARGO_PKG_VERSION")))
             .tls_config(tls.unwrap_or_default())
             .build();
-        NimbusClient { agent: config.new_agent(), has_authority, token, endpoints, leader: None }
+        NimbusClient { agent: config.new_agent(), has_authority, token, named_by, endpoints, leader: None }
     }
 }
 
@@ -85,12 +86,22 @@ impl From<ClientError> for CommandError {
     }
 }
 
+/// What is set to reach a nimbus, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedBy {
+    /// What names its address.
+    pub(super) address: &'static str,
+    /// What names the authority that has signed it.
+    pub(super) authority: &'static str,
+}
+
 /// Asks the nimbus that leads.
 pub(in crate::cli) struct NimbusClient {
     agent: Agent,
     /// Whether it is known which certificates are trusted.
     has_authority: bool,
     token: Option<Token>,
+    named_by: NamedBy,
     endpoints: Vec<Endpoint>,
     /// The one that did what was asked for last.
     leader: Option<Endpoint>,
@@ -226,6 +237,19 @@ impl NimbusClient {
         Ok(hash)
     }
 
+    /// A blob.
+    pub(super) fn blob(&mut self, hash: &BlobHash) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/v1/blobs/{hash}/bytes");
+        let bytes = self.ask(&Asked { method: "GET", path, body: None, again: true })?;
+        match BlobHash::of(&bytes) {
+            found if found == *hash => Ok(bytes),
+            found => Err(ClientError::Refused(format!(
+                "the blob `{hash}` came damaged: its {} bytes have the hash `{found}`",
+                bytes.len()
+            ))),
+        }
+    }
+
     /// Submits a topology.
     pub(super) fn submit(&mut self, request: &SubmitRequest) -> Result<Submitted, ClientError> {
         let (path, body) = ("/v1/topologies".to_owned(), in_json(request));
@@ -284,8 +308,8 @@ impl NimbusClient {
                 "no nimbus that leads was found ({tried}): ask again in some seconds, see `squall cluster`"
             ),
             false => format!(
-                "no nimbus answers ({tried}): start one with `squall nimbus`, or name the address of one by --nimbus or \
-                 SQUALL_NIMBUS"
+                "no nimbus answers ({tried}): start one with `squall nimbus`, or name the address of one by {}",
+                self.named_by.address
             ),
         }))
     }
@@ -301,8 +325,8 @@ impl NimbusClient {
             ),
             Some(leader) if leader.is_encrypted() && !self.has_authority => {
                 let why = format!(
-                    "stands by, and names {leader} as the leader, for which --nimbus-authority or \
-                     SQUALL_NIMBUS_AUTHORITY is needed"
+                    "stands by, and names {leader} as the leader, for which {} is needed",
+                    self.named_by.authority
                 );
                 (None, why)
             }

@@ -1,7 +1,7 @@
 //! Topologies of a cluster: `submit`, `list`, `status`, `errors`, `logs`, `log-level`, `activate`, `deactivate`,
 //! `restart`, `rebalance`, `upgrade`, `kill` and `remove`; and `stop` and `savepoint`, as far as they concern a cluster.
 //!
-//! * `reach`, `endpoint`: how a nimbus is reached. `client`: what it is asked, and what its answers are. `waiting`: how a command waits until what it has asked
+//! * `reach`: how a nimbus is reached. `client`: what it is asked, and what its answers are. `waiting`: how a command waits until what it has asked
 //!   for is true. `shown`: topologies as people see them. `counters`: what they count. `program`: the program that runs
 //!   them.
 //!
@@ -13,7 +13,6 @@ pub(super) mod activate;
 pub(super) mod client;
 mod counters;
 pub(super) mod deactivate;
-pub(super) mod endpoint;
 pub(super) mod errors;
 pub(super) mod kill;
 pub(super) mod list;

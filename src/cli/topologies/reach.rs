@@ -2,7 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -10,9 +10,10 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::cli::error::CommandError;
 use crate::cli::load::Files;
-use crate::cli::topologies::client::NimbusClient;
-use crate::cli::topologies::endpoint::Endpoint;
+use crate::cli::topologies::client::{NamedBy, NimbusClient};
 use crate::cluster::access::{Token, TokenError};
+use crate::cluster::blobs::ReadBlob;
+use crate::config::{Endpoint, EngineOptions};
 use crate::files::read_private;
 use crate::net::tls::read_certificates;
 use crate::text::shown;
@@ -20,6 +21,15 @@ use crate::topology::declare;
 
 /// Where a nimbus is, if nothing else is said.
 pub(in crate::cli) const DEFAULT_ADDRESS: &str = "127.0.0.1:7070";
+
+/// What names a nimbus to commands.
+const BY_FLAGS: NamedBy = NamedBy {
+    address: "--nimbus or SQUALL_NIMBUS",
+    authority: "--nimbus-authority or SQUALL_NIMBUS_AUTHORITY",
+};
+/// What names it to a supervisor.
+const BY_OPTIONS: NamedBy =
+    NamedBy { address: "`supervisor.blobs_from`", authority: "`authority` of `[nimbus.tls]`" };
 
 /// Where a nimbus is.
 #[derive(clap::Args, Clone, Debug)]
@@ -76,8 +86,32 @@ impl TrustFlags {
         };
         let tls = authority.map(|file| tls_config(&file)).transpose()?;
         let token = self.token_file.as_deref().map(read_token).transpose()?;
-        Ok(NimbusClient::new(endpoints, tls, token))
+        Ok(NimbusClient::new(endpoints, tls, token, BY_FLAGS))
     }
+}
+
+/// Reads blobs from the nimbuses that the supervisor of a host is to ask for them. `None`: it is to ask nobody.
+pub(in crate::cli) fn blobs_of_nimbuses(engine: &EngineOptions) -> Result<Option<ReadBlob>, CommandError> {
+    let options = &engine.supervisor;
+    let parsed = options.blobs_from.iter().map(|nimbus| nimbus.parse::<Endpoint>());
+    let endpoints: Vec<Endpoint> = parsed.collect::<Result<_, _>>().map_err(CommandError::Refused)?;
+    if endpoints.is_empty() {
+        return Ok(None);
+    }
+    let authority = engine.nimbus.tls.as_ref().and_then(|tls| tls.authority.as_deref());
+    if authority.is_none() && endpoints.iter().any(Endpoint::is_encrypted) {
+        return Err(CommandError::Refused(format!(
+            "`supervisor.blobs_from` has a nimbus that is asked over TLS: name the authority that has signed it by {}",
+            BY_OPTIONS.authority
+        )));
+    }
+    let tls = authority.map(tls_config).transpose()?;
+    let token = options.token_file.as_deref().map(read_token).transpose()?;
+    let client = Mutex::new(NimbusClient::new(endpoints, tls, token, BY_OPTIONS));
+    Ok(Some(Arc::new(move |hash| {
+        let mut client = client.lock().unwrap_or_else(PoisonError::into_inner);
+        client.blob(hash).map_err(|error| error.to_string())
+    })))
 }
 
 /// The token in a file that nobody else may read.

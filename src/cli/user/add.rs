@@ -23,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   squall user add ada --admin --to ada.token
   squall user add bob
+  squall user add host-1 --host --to host-1.token    for the supervisor of a host that asks for blobs
   squall user add bob --replace                      another token, with which the one before is nobody's
   SQUALL_TOKEN_FILE=ada.token squall list
 
@@ -46,6 +47,10 @@ pub(super) struct Args {
     /// Do not let the user submit topologies, but only do what topologies allow
     #[arg(long, conflicts_with = "admin")]
     no_submit: bool,
+
+    /// Let the user read what topologies are made of, and nothing else: a supervisor that asks a nimbus for it
+    #[arg(long, conflicts_with_all = ["admin", "no_submit"])]
+    host: bool,
 
     /// Give a user who is there already another token and these roles
     #[arg(long)]
@@ -110,10 +115,11 @@ pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, 
 }
 
 fn roles(args: &Args) -> BTreeSet<Role> {
-    match (args.admin, args.no_submit) {
-        (true, _) => BTreeSet::from([Role::Admin]),
-        (false, false) => BTreeSet::from([Role::Submit]),
-        (false, true) => BTreeSet::new(),
+    match (args.admin, args.host, args.no_submit) {
+        (true, ..) => BTreeSet::from([Role::Admin]),
+        (_, true, _) => BTreeSet::from([Role::Host]),
+        (_, _, true) => BTreeSet::new(),
+        (false, false, false) => BTreeSet::from([Role::Submit]),
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Right {
     BeUser,
     /// To submit topologies.
     Submit,
+    /// To read what topologies are made of.
+    ReadBlobs,
     /// To look at the topology in the path.
     Read,
     /// To have the topology in the path do something.
@@ -41,6 +43,7 @@ impl Right {
         match (self, topology) {
             (Right::Nothing | Right::BeUser, _) => true,
             (Right::Submit, _) => caller.may_submit(),
+            (Right::ReadBlobs, _) => caller.may_read_blobs(),
             (Right::Admin, _) | (Right::Read | Right::Operate, None) => false,
             (Right::Operate, Some((owner, access))) => owner == user.as_str() || access.users.contains(user),
             (Right::Read, Some((owner, access))) => {
@@ -87,9 +90,9 @@ mod tests {
 
     #[test]
     fn each_has_what_is_given_and_nothing_else() {
-        use Right::{Admin, BeUser, Nothing, Operate, Read, Submit};
+        use Right::{Admin, BeUser, Nothing, Operate, Read, ReadBlobs, Submit};
         let access = TopologyAccess { users: names(&["bob"]), readers: names(&["eve"]) };
-        let all = [Nothing, BeUser, Submit, Read, Operate, Admin];
+        let all = [Nothing, BeUser, Submit, ReadBlobs, Read, Operate, Admin];
         let check = |caller: &Caller, expected: &[Right]| {
             let has = all.iter().copied().filter(|right| right.is_of(caller, Some(("ada", &access))));
             assert_eq!(has.collect::<Vec<_>>(), expected, "{caller}");
@@ -102,6 +105,7 @@ mod tests {
         check(&user("eve", &[]), &[Nothing, BeUser, Read]);
         check(&user("zoe", &[Role::Submit]), &[Nothing, BeUser, Submit]);
         check(&user("zoe", &[]), &[Nothing, BeUser]);
+        check(&user("host-1", &[Role::Host]), &[Nothing, BeUser, ReadBlobs]);
     }
 
     #[test]

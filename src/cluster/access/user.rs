@@ -73,6 +73,8 @@ pub enum Role {
     Admin,
     /// Submit topologies, which are its own then.
     Submit,
+    /// Read what topologies are made of: for supervisors that ask nimbuses for it.
+    Host,
 }
 
 impl Role {
@@ -81,6 +83,7 @@ impl Role {
         match self {
             Role::Admin => "admin",
             Role::Submit => "submit",
+            Role::Host => "host",
         }
     }
 }
@@ -131,9 +134,18 @@ impl Caller {
 
     /// Whether topologies may be submitted.
     pub fn may_submit(&self) -> bool {
+        self.has_role(Role::Submit)
+    }
+
+    /// Whether what topologies are made of may be read.
+    pub fn may_read_blobs(&self) -> bool {
+        self.has_role(Role::Host)
+    }
+
+    fn has_role(&self, role: Role) -> bool {
         match self {
             Caller::Anybody => true,
-            Caller::User { roles, .. } => roles.contains(&Role::Admin) || roles.contains(&Role::Submit),
+            Caller::User { roles, .. } => roles.contains(&Role::Admin) || roles.contains(&role),
         }
     }
 }

@@ -15,8 +15,8 @@ pub(super) struct Calls {
     operations: Arc<dyn Operations>,
     /// A permit for each call that runs or waits.
     calls: Arc<Semaphore>,
-    /// A permit for each blob that is received.
-    pub(super) blobs: Semaphore,
+    /// A permit for each blob that is received or sent.
+    pub(super) blobs: Arc<Semaphore>,
     /// A permit for each call that waits for a master: one that does not answer must not keep all threads busy.
     masters: Semaphore,
     pub(super) limits: ApiLimits,
@@ -25,7 +25,8 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn new(operations: Arc<dyn Operations>, limits: ApiLimits) -> Calls {
         let calls = Arc::new(Semaphore::new(limits.calls_max));
-        let (blobs, masters) = (Semaphore::new(limits.blobs_max), Semaphore::new(limits.masters_max));
+        let (blobs, masters) =
+            (Arc::new(Semaphore::new(limits.blobs_max)), Semaphore::new(limits.masters_max));
         Calls { operations, calls, blobs, masters, limits }
     }
 

@@ -137,6 +137,7 @@ impl Needed {
         let may_not = match self.right {
             Right::Nothing | Right::BeUser => "ask for this",
             Right::Submit => "submit topologies: the role `submit` is needed",
+            Right::ReadBlobs => "read what topologies are made of: the role `host` is needed",
             Right::Read => {
                 "look at this topology: only its owner, its users, its readers and administrators may"
             }

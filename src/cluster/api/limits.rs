@@ -11,7 +11,7 @@ pub struct ApiLimits {
     pub handshakes_max: usize,
     /// How long a TLS handshake may take.
     pub handshake_time: Duration,
-    /// Blobs that are received at a time, because each is in memory as a whole. Further ones wait.
+    /// Blobs that are received or sent at a time, because each is in memory as a whole. Further ones wait.
     pub blobs_max: usize,
     /// Calls that run or wait for a thread. Further ones are refused.
     pub calls_max: usize,

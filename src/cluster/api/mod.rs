@@ -30,6 +30,7 @@ mod open_api;
 mod options;
 mod route;
 mod routes;
+mod sent_blob;
 mod server;
 mod tls;
 

@@ -69,23 +69,26 @@ fn operation(
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
-    let content = route.body.as_ref().map(|body| match body {
-        Content::Bytes => json!({ "application/octet-stream": {} }),
-        Content::Json(schema) => json!({ "application/json": { "schema": schema(requests) } }),
-    });
-    if let Some(content) = content {
-        operation["requestBody"] = json!({ "required": true, "content": content });
+    if let Some(body) = &route.body {
+        operation["requestBody"] = json!({ "required": true, "content": in_document(body, requests) });
     }
     let mut responses = json!({ "default": error });
-    for (status, description, schema) in route.answers {
+    for (status, description, content) in route.answers {
         let mut response = json!({ "description": description });
-        if let Some(schema) = schema {
-            response["content"] = json!({ "application/json": { "schema": schema(answers) } });
+        if let Some(content) = content {
+            response["content"] = in_document(content, answers);
         }
         responses[status.to_string()] = response;
     }
     operation["responses"] = responses;
     operation
+}
+
+fn in_document(content: &Content, generator: &mut SchemaGenerator) -> Value {
+    match content {
+        Content::Bytes => json!({ "application/octet-stream": {} }),
+        Content::Json(schema) => json!({ "application/json": { "schema": schema(generator) } }),
+    }
 }
 
 /// Who may ask, in words.
@@ -94,6 +97,7 @@ fn needs(right: Right) -> Option<&'static str> {
         Right::Nothing => return None,
         Right::BeUser => "Each user may ask.",
         Right::Submit => "Users with the role `submit`, and administrators, may ask.",
+        Right::ReadBlobs => "Users with the role `host`, and administrators, may ask.",
         Right::Read => "The owner, the users and the readers of the topology, and administrators, may ask.",
         Right::Operate => "The owner and the users of the topology, and administrators, may ask.",
         Right::Admin => "Administrators may ask.",

@@ -59,7 +59,7 @@ pub(super) struct Route {
     pub(super) needs: Right,
     pub(super) body: Option<Content>,
     /// The statuses of success, and what comes with them.
-    pub(super) answers: &'static [(u16, &'static str, Option<SchemaOf>)],
+    pub(super) answers: &'static [(u16, &'static str, Option<Content>)],
     /// What serves it.
     pub(super) handler: fn() -> MethodRouter<Arc<Calls>>,
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use slog::{Logger, debug, info};
 
 use crate::cluster::access::{Caller, Right};
-use crate::cluster::api::answer::{ApiError, ErrorCode, done, json};
+use crate::cluster::api::answer::{ApiError, ErrorCode, bytes_of, done, json};
 use crate::cluster::api::body;
 use crate::cluster::api::calls::Calls;
 use crate::cluster::api::gate::{AskedBy, Gate, Needed, check_name};
@@ -23,6 +23,7 @@ use crate::cluster::api::open_api::document;
 use crate::cluster::api::route::{
     BlobFound, Content, DrainedRequest, Health, Route, TopologyList, WantedRequest, schema,
 };
+use crate::cluster::api::sent_blob::SentBlob;
 use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{
     ClusterInfo, HostInfo, LogLevelRequest, RebalanceRequest, Rebalanced, SavepointRequest, SubmitRequest,
@@ -51,8 +52,18 @@ const ROUTES: &[Route] = &[
         summary: "Whether a blob is there. Then it is kept for an hour at least, so it need not be put.",
         needs: Right::Submit,
         body: None,
-        answers: &[(200, "It is known.", Some(schema::<BlobFound>))],
+        answers: &[(200, "It is known.", Some(Content::Json(schema::<BlobFound>)))],
         handler: || get(has_blob),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/blobs/{hash}/bytes",
+        id: "getBlob",
+        summary: "A blob, for supervisors that do not see the directory of blobs. Whoever asks checks its hash.",
+        needs: Right::ReadBlobs,
+        body: None,
+        answers: &[(200, "It is here.", Some(Content::Bytes))],
+        handler: || get(blob),
     },
     Route {
         method: "POST",
@@ -62,8 +73,8 @@ const ROUTES: &[Route] = &[
         needs: Right::Submit,
         body: Some(Content::Json(schema::<SubmitRequest>)),
         answers: &[
-            (201, "It was taken.", Some(schema::<Submitted>)),
-            (200, "It was only planned.", Some(schema::<Submitted>)),
+            (201, "It was taken.", Some(Content::Json(schema::<Submitted>))),
+            (200, "It was only planned.", Some(Content::Json(schema::<Submitted>))),
         ],
         handler: || post(submit),
     },
@@ -74,7 +85,7 @@ const ROUTES: &[Route] = &[
         summary: "All topologies that whoever asks may look at, ended ones included.",
         needs: Right::BeUser,
         body: None,
-        answers: &[(200, "They are here.", Some(schema::<TopologyList>))],
+        answers: &[(200, "They are here.", Some(Content::Json(schema::<TopologyList>)))],
         handler: || get(topologies),
     },
     Route {
@@ -84,7 +95,7 @@ const ROUTES: &[Route] = &[
         summary: "One topology.",
         needs: Right::Read,
         body: None,
-        answers: &[(200, "It is here.", Some(schema::<TopologyInfo>))],
+        answers: &[(200, "It is here.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || get(topology),
     },
     Route {
@@ -97,7 +108,7 @@ const ROUTES: &[Route] = &[
         answers: &[(
             200,
             "It is here; without counters if the master does not answer.",
-            Some(schema::<TopologyStatus>),
+            Some(Content::Json(schema::<TopologyStatus>)),
         )],
         handler: || get(stats),
     },
@@ -108,7 +119,7 @@ const ROUTES: &[Route] = &[
         summary: "Pieces of what the processes of a topology log, which are asked for now. Nothing is changed.",
         needs: Right::Read,
         body: Some(Content::Json(schema::<LogQuestion>)),
-        answers: &[(200, "They are here, or why they are not.", Some(schema::<TopologyLogs>))],
+        answers: &[(200, "They are here, or why they are not.", Some(Content::Json(schema::<TopologyLogs>)))],
         handler: || post(logs),
     },
     Route {
@@ -118,7 +129,7 @@ const ROUTES: &[Route] = &[
         summary: "Has a topology do something. The answer does not wait until it does.",
         needs: Right::Operate,
         body: Some(Content::Json(schema::<WantedRequest>)),
-        answers: &[(200, "It will.", Some(schema::<TopologyInfo>))],
+        answers: &[(200, "It will.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || put(put_wanted),
     },
     Route {
@@ -128,7 +139,7 @@ const ROUTES: &[Route] = &[
         summary: "Has the processes of a topology log other records for a while, or takes that back. The answer does not wait until they do.",
         needs: Right::Operate,
         body: Some(Content::Json(schema::<LogLevelRequest>)),
-        answers: &[(200, "They will.", Some(schema::<TopologyInfo>))],
+        answers: &[(200, "They will.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || put(put_log_level),
     },
     Route {
@@ -138,7 +149,7 @@ const ROUTES: &[Route] = &[
         summary: "Has a topology take a savepoint. The answer does not wait: `savepoint` of the topology has what came of it.",
         needs: Right::Operate,
         body: Some(Content::Json(schema::<SavepointRequest>)),
-        answers: &[(202, "It is wanted.", Some(schema::<TopologyInfo>))],
+        answers: &[(202, "It is wanted.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || post(take_savepoint),
     },
     Route {
@@ -148,7 +159,7 @@ const ROUTES: &[Route] = &[
         summary: "Has all workers of a topology begin anew. The answer does not wait until they do.",
         needs: Right::Operate,
         body: None,
-        answers: &[(202, "They will.", Some(schema::<TopologyInfo>))],
+        answers: &[(202, "They will.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || post(restart),
     },
     Route {
@@ -159,8 +170,8 @@ const ROUTES: &[Route] = &[
         needs: Right::Operate,
         body: Some(Content::Json(schema::<RebalanceRequest>)),
         answers: &[
-            (202, "It will.", Some(schema::<Rebalanced>)),
-            (200, "It was only planned.", Some(schema::<Rebalanced>)),
+            (202, "It will.", Some(Content::Json(schema::<Rebalanced>))),
+            (200, "It was only planned.", Some(Content::Json(schema::<Rebalanced>))),
         ],
         handler: || post(rebalance),
     },
@@ -172,8 +183,8 @@ const ROUTES: &[Route] = &[
         needs: Right::Operate,
         body: Some(Content::Json(schema::<UpgradeRequest>)),
         answers: &[
-            (202, "It will, or it will be rolled back.", Some(schema::<Upgraded>)),
-            (200, "It was only planned.", Some(schema::<Upgraded>)),
+            (202, "It will, or it will be rolled back.", Some(Content::Json(schema::<Upgraded>))),
+            (200, "It was only planned.", Some(Content::Json(schema::<Upgraded>))),
         ],
         handler: || post(upgrade),
     },
@@ -194,7 +205,7 @@ const ROUTES: &[Route] = &[
         summary: "Nimbuses and supervisors.",
         needs: Right::BeUser,
         body: None,
-        answers: &[(200, "They are here.", Some(schema::<ClusterInfo>))],
+        answers: &[(200, "They are here.", Some(Content::Json(schema::<ClusterInfo>)))],
         handler: || get(cluster),
     },
     Route {
@@ -204,7 +215,7 @@ const ROUTES: &[Route] = &[
         summary: "Has a host emptied, or used again. The answer does not wait until it is empty.",
         needs: Right::Admin,
         body: Some(Content::Json(schema::<DrainedRequest>)),
-        answers: &[(200, "It will be.", Some(schema::<HostInfo>))],
+        answers: &[(200, "It will be.", Some(Content::Json(schema::<HostInfo>)))],
         handler: || put(put_drained),
     },
     Route {
@@ -224,7 +235,7 @@ const ROUTES: &[Route] = &[
         summary: "Whether this process answers. Nothing else is asked for that.",
         needs: Right::Nothing,
         body: None,
-        answers: &[(200, "It does.", Some(schema::<Health>))],
+        answers: &[(200, "It does.", Some(Content::Json(schema::<Health>)))],
         handler: || get(async || json(StatusCode::OK, &Health { status: "ok".to_owned() })),
     },
 ];
@@ -296,6 +307,13 @@ async fn has_blob(State(calls): Calling, hash: Named) -> Result<Response, ApiErr
     let hash = blob_hash(hash)?;
     let is_there = calls.call(move |operations| operations.has_blob(&hash)).await?;
     Ok(json(StatusCode::OK, &BlobFound { is_there }))
+}
+
+async fn blob(State(calls): Calling, hash: Named) -> Result<Response, ApiError> {
+    let hash = blob_hash(hash)?;
+    let permit = Arc::clone(&calls.blobs).acquire_owned().await.expect("the semaphore is never closed");
+    let bytes = calls.call(move |operations| operations.blob(&hash)).await?;
+    Ok(bytes_of(SentBlob::new(bytes, permit)))
 }
 
 fn blob_hash(hash: Named) -> Result<BlobHash, ApiError> {

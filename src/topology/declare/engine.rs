@@ -183,6 +183,7 @@ fn relative_to_file(options: &mut EngineOptions, file: &str) {
         options.nimbus.directory.as_mut(),
         options.nimbus.users_file.as_mut(),
         options.supervisor.directory.as_mut(),
+        options.supervisor.token_file.as_mut(),
     ];
     for path in net.chain(tls).chain(password).chain(api).chain(daemons.into_iter().flatten()) {
         *path = directory.join(&*path);

@@ -466,6 +466,21 @@ static SUPERVISOR: &[EngineKey] = &[
         shape: Shape::Size(|o, v| o.supervisor.host.resources.memory = v),
     },
     Key {
+        path: "supervisor.blobs_from",
+        doc: "The nimbuses that are asked for what topologies are made of; if there are none, it is read from `cluster.blobs`.",
+        default: "[]",
+        shape: Shape::Names(|o, v| o.supervisor.blobs_from = v),
+    },
+    Key {
+        path: "supervisor.token_file",
+        doc: "The file with the token by which these are asked, which nobody else may read.",
+        default: "no token",
+        shape: Shape::Text("the path of a file", |o, text| {
+            o.supervisor.token_file = Some(text.into());
+            Ok(())
+        }),
+    },
+    Key {
         path: "supervisor.log_max",
         doc: "From which size on the file `output` of a process is begun anew.",
         default: "\"10MiB\"",

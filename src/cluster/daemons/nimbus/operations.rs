@@ -142,6 +142,13 @@ impl Operations for Leader {
             Err(error) => Err(self.refused_blob(&error)),
         }
     }
+
+    fn blob(&self, hash: &BlobHash) -> Result<Vec<u8>, OperationError> {
+        if self.fence().is_none() {
+            return Err(self.not_leader());
+        }
+        self.blobs.get(hash).map_err(|error| self.refused_blob(&error))
+    }
 }
 
 impl Leader {

@@ -82,6 +82,8 @@ fn the_daemons_are_read() {
         memory = '64GiB'
         log_max = '1MiB'
         log_keep = 2
+        blobs_from = ['https://nimbus-1:7070']
+        token_file = 'token'
     ";
     let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
     assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
@@ -94,6 +96,8 @@ fn the_daemons_are_read() {
     );
     assert_eq!(options.cluster.blobs.as_deref(), Some(Path::new("etc/b")));
     assert_eq!(options.cluster.key_file.as_deref(), Some(Path::new("etc/k")));
+    assert_eq!(options.supervisor.blobs_from, ["https://nimbus-1:7070"]);
+    assert_eq!(options.supervisor.token_file.as_deref(), Some(Path::new("etc/token")));
     assert_eq!((options.supervisor.log_max, options.supervisor.log_keep), (1 << 20, 2));
     let host = &options.supervisor.host;
     assert_eq!((options.supervisor.id.as_deref(), &*host.rack, host.slots), (Some("host-7"), "r2", 16));
@@ -310,6 +314,8 @@ mod shipped {
             options.supervisor.directory.take().as_deref(),
             Some(Path::new("config/state/supervisor"))
         );
+        let token = options.supervisor.token_file.take();
+        assert_eq!(token.as_deref(), Some(Path::new("config/supervisor.token")));
         assert_eq!(options, EngineOptions::default());
     }
 

@@ -10,7 +10,7 @@ const WANTED: &str =
 
 /// The address of a nimbus, and whether it is asked over TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Endpoint {
+pub(crate) struct Endpoint {
     is_encrypted: bool,
     /// A host, or `[::1]`, and a port.
     address: String,
@@ -18,19 +18,19 @@ pub(in crate::cli) struct Endpoint {
 
 impl Endpoint {
     /// Whether it is asked over TLS.
-    pub(in crate::cli) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.is_encrypted
     }
 
     /// Whether it is on this machine, whatever a name server says.
-    pub(in crate::cli) fn is_near(&self) -> bool {
+    pub(crate) fn is_near(&self) -> bool {
         let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     }
 
     /// The address of a request with this path.
-    pub(in crate::cli) fn uri(&self, path: &str) -> String {
+    pub(crate) fn uri(&self, path: &str) -> String {
         let scheme = if self.is_encrypted { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }
