@@ -181,6 +181,11 @@ impl Children {
         }
     }
 
+    /// What keeps processes from running as they should.
+    pub fn problems(&self) -> Vec<(ChildId, String)> {
+        self.core.problems()
+    }
+
     /// Waits until a process ends, something is due, or somebody wakes this thread.
     pub fn wait(&self, wake: &Wake, now: Time) {
         let due = self.core.next_due(now).map_or(self.look_period, |at| at.since(now));

@@ -30,7 +30,7 @@ pub(super) struct HostedTopology {
     found: Option<FoundTopology>,
     /// Where its master was last.
     place: Option<MasterPlace>,
-    is_over: bool,
+    pub(super) is_over: bool,
     /// Whether the catalog has it, as far as is known.
     pub(super) is_listed: bool,
     /// What the master of this host has reported last.
