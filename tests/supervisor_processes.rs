@@ -41,7 +41,7 @@ use squall::cluster::topologies::{
     REPORT_FILE, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, WorkerOrder, read_order,
     topologies_node, write_order,
 };
-use squall::config::{HostOptions, NetOptions, WorkerOptions};
+use squall::config::{HostOptions, LogFileOptions, NetOptions, WorkerOptions};
 use tempfile::TempDir;
 
 const ME: &str = "host-1";
@@ -207,15 +207,14 @@ fn children_options(directory: &Path) -> ChildrenOptions {
         executable: child_program(),
         key: ClusterKey::new(&[7; 32]),
         read_blob: std::sync::Arc::new(|_| Ok(SOURCE.to_vec())),
-        log_max: 4096,
-        log_keep: 1,
         logger: Logger::root(Discard, o!()),
     }
 }
 
 fn settings() -> HostSettings {
     let (net, worker) = (NetOptions::default(), worker_options());
-    HostSettings { id: ME.to_owned(), net, worker, log: Default::default() }
+    let log_files = LogFileOptions { max: 4096, keep: 1 };
+    HostSettings { id: ME.to_owned(), net, worker, log: Default::default(), log_files }
 }
 
 /// Runs until it is killed, or until there is a file `end`; then its children are ended.

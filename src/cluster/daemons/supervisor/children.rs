@@ -55,6 +55,7 @@ use crate::cluster::topologies::{
     ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
     occupant_of, read_order,
 };
+use crate::config::LogFileOptions;
 use crate::files::make_private_directory;
 use crate::logging::rotate_by_copy;
 
@@ -77,10 +78,6 @@ pub struct ChildrenOptions {
     pub key: ClusterKey,
     /// Reads what topologies are made of.
     pub read_blob: ReadBlob,
-    /// `[supervisor] log_max`.
-    pub log_max: u64,
-    /// `[supervisor] log_keep`.
-    pub log_keep: usize,
     /// Where this supervisor logs.
     pub logger: Logger,
 }
@@ -98,6 +95,7 @@ pub struct Children {
     look_period: Duration,
     looked_at: Option<Time>,
     outputs_looked_at: Time,
+    log_files: LogFileOptions,
     _lock: Occupancy,
 }
 
@@ -131,6 +129,7 @@ impl Children {
         }
         log_strangers(&topologies, &record, &options.logger)?;
         let look_period = (settings.worker.heartbeat / 2).min(LOOK_MAX);
+        let log_files = settings.log_files;
         let core = SupervisorCore::new(settings, record, now);
         let programs_wake = Arc::new(Wake::new()?);
         let read_blob = Arc::clone(&options.read_blob);
@@ -146,6 +145,7 @@ impl Children {
             look_period,
             looked_at: None,
             outputs_looked_at: now,
+            log_files,
             _lock: lock,
         })
     }
@@ -267,9 +267,10 @@ impl Children {
     }
 
     fn rotate_outputs(&self) {
+        let LogFileOptions { max, keep } = self.log_files;
         for id in self.processes.keys() {
             let path = self.directory(id).join(OUTPUT_FILE);
-            if let Err(error) = rotate_by_copy(&path, self.options.log_max, self.options.log_keep) {
+            if let Err(error) = rotate_by_copy(&path, max, keep as usize) {
                 warn!(self.options.logger, "cannot rotate `{}`", path.display(); "why" => %error);
             }
         }

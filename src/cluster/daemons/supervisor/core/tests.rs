@@ -18,7 +18,7 @@ use crate::cluster::topologies::{
     AssignmentRecord, BlobHash, MasterRecord, MasterReport, SpecRecord, StateRecord, TopologyBegin,
     TopologyPhase, Wanted,
 };
-use crate::config::{NetOptions, WorkerOptions};
+use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::topology::assignment::Assignment;
 
@@ -31,6 +31,7 @@ fn settings() -> HostSettings {
         net: NetOptions::default(),
         worker: WorkerOptions::default(),
         log: LogSpec::default(),
+        log_files: LogFileOptions::default(),
     }
 }
 
