@@ -92,6 +92,11 @@ fn a_child_for_other_tests() {
     let mut reported = 0;
     while test_lives() && directory.exists() {
         let _ = File::create(directory.join("alive"));
+        if fs::remove_file(directory.join("spawn")).is_ok() {
+            let spawned = Command::new("sleep").arg("600").spawn().expect("it starts").id();
+            fs::write(directory.join("spawned.new"), spawned.to_string()).expect("it can be written");
+            fs::rename(directory.join("spawned.new"), directory.join("spawned")).expect("it can be renamed");
+        }
         if fs::remove_file(directory.join("fail")).is_ok() {
             std::process::exit(1);
         }
@@ -429,6 +434,33 @@ fn what_is_assigned_runs_is_started_again_and_is_cleaned_away() {
     host.wait_for(&[]);
     wait_until("its directory is gone", || !host.directory("words-1").exists());
     assert!(host.directory("words-9/worker-0").exists(), "what it does not know is left alone");
+    host.end();
+}
+
+/// A sub-process that user code had started went on when its worker was killed, beside the next process of the worker.
+#[test]
+fn what_a_process_has_started_does_not_outlive_it() {
+    let host = Host::new();
+    host.assign(&[(1, 1, &["worker-0", "worker-1"])]);
+    host.wait_for(&[W0, W1]);
+    let spawn = |child: &str| -> u32 {
+        File::create(host.directory(child).join("spawn")).expect("it can be made");
+        let spawned = host.directory(child).join("spawned");
+        wait_until("it has started something", || spawned.exists());
+        let number = fs::read_to_string(&spawned).expect("it is there").parse().expect("a pid");
+        fs::remove_file(spawned).expect("it is there");
+        number
+    };
+    let (of_first, of_other) = (spawn(W0), spawn(W1));
+    let first = host.pid_of(W0).expect("it runs");
+    File::create(host.directory(W0).join("fail")).expect("it can be made");
+    wait_until("it is started again", || host.pid_of(W0).is_some_and(|pid| pid != first));
+    wait_until("what it had started has ended, too", || !lives(of_first));
+    assert!(lives(of_other), "that of the other worker goes on");
+    // It is not assigned any more.
+    host.assign(&[(1, 2, &["worker-0"])]);
+    host.wait_for(&[W0]);
+    wait_until("what it has started has ended, too", || !lives(of_other));
     host.end();
 }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! 1. Each process is in a process group of its own, so a signal of a terminal to the group of the supervisor does not
-//!    reach it, and lives on when the supervisor ends, however that happens.
+//!    reach it, and lives on when the supervisor ends, however that happens. When a process of this supervisor has ended,
+//!    its group is killed: what user code has started does not outlive it. See `process_group`.
 //! 2. A process is killed and watched by its pidfd, whether this supervisor has started it or an earlier one, so no
 //!    signal reaches another process that has got its number.
 //! 3. Whoever starts a process finds out by the lock of its directory whether it is the one that has it. A process that
@@ -44,6 +45,7 @@ use crate::cluster::daemons::supervisor::local_record::LocalRecord;
 use crate::cluster::daemons::supervisor::private_directory::{
     prepare, program_of, programs_in, write_child_order,
 };
+use crate::cluster::daemons::supervisor::process_group::wait_with_group;
 use crate::cluster::daemons::supervisor::programs::{Fetched, Programs};
 use crate::cluster::daemons::supervisor::readings::Write;
 use crate::cluster::daemons::supervisor::settings::HostSettings;
@@ -458,7 +460,7 @@ impl Process {
 
     /// How it has ended. To be called when its pidfd is readable.
     fn reap(&mut self) -> Exit {
-        match self.child.as_mut().map(Child::wait) {
+        match self.child.as_mut().map(wait_with_group) {
             Some(Ok(status)) => Exit { is_done: status.success(), how: how(status) },
             Some(Err(error)) => Exit { is_done: false, how: error.to_string() },
             None => {

@@ -7,7 +7,8 @@
 //!
 //! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
-//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs. `programs`: the
+//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs.
+//!   `process_group`: what a process has left behind. `programs`: the
 //!   programs of users. `local_record`: which children there are, on the disk.
 //! * `hosting`: the two threads. `problems`: why processes do not run, for operators.
 //!
@@ -22,6 +23,7 @@ mod local_record;
 mod private_directory;
 mod problems;
 mod process;
+mod process_group;
 mod programs;
 mod readings;
 mod registration;
