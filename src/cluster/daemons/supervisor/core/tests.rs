@@ -734,6 +734,7 @@ fn what_cannot_be_started_is_a_problem_until_it_gives_a_sign_of_life() {
         assert_eq!(problems(&world).len(), 1);
         world.tick();
     }
+    world.tick();
     assert_eq!(problems(&world).len(), 1, "that it was started shows nothing yet");
     world.ticks(3);
     assert_eq!(problems(&world), [""; 0]);
