@@ -28,11 +28,12 @@ use squall::clock::Clock;
 use squall::cluster::Executable;
 use squall::cluster::coordination::{
     ClusterRecord, Coordination, MemoryClient, MemoryOptions, MemoryService, NodePath, Record, encode_record,
-    join_cluster,
+    join_cluster, read_record,
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{
-    AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Supervisor, SupervisorRecord, host,
+    AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, ProblemsRecord, ProcessProblem,
+    Supervisor, SupervisorRecord, host,
 };
 use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{
@@ -40,7 +41,7 @@ use squall::cluster::topologies::{
     REPORT_FILE, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, WorkerOrder, read_order,
     topologies_node, write_order,
 };
-use squall::config::{HostOptions, NetOptions, WorkerOptions};
+use squall::config::{HostOptions, LogFileOptions, NetOptions, WorkerOptions};
 use tempfile::TempDir;
 
 const ME: &str = "host-1";
@@ -91,6 +92,11 @@ fn a_child_for_other_tests() {
     let mut reported = 0;
     while test_lives() && directory.exists() {
         let _ = File::create(directory.join("alive"));
+        if fs::remove_file(directory.join("spawn")).is_ok() {
+            let spawned = Command::new("sleep").arg("600").spawn().expect("it starts").id();
+            fs::write(directory.join("spawned.new"), spawned.to_string()).expect("it can be written");
+            fs::rename(directory.join("spawned.new"), directory.join("spawned")).expect("it can be renamed");
+        }
         if fs::remove_file(directory.join("fail")).is_ok() {
             std::process::exit(1);
         }
@@ -171,6 +177,20 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
     record(service, &topologies_node(), &CatalogRecord { epoch: 1, next: 100, topologies });
 }
 
+/// Writes what supervisors have published about their problems, for the test.
+fn write_problems(service: &MemoryClient, place: &Path) {
+    let node: NodePath = "/problems".parse().expect("a path");
+    let mut problems: Vec<ProcessProblem> = Vec::new();
+    for name in service.children(&node).expect("it answers").unwrap_or_default() {
+        let path = node.child(&name).expect("it is a name");
+        let record = read_record::<ProblemsRecord>(service, &path).expect("it is one");
+        problems.extend(record.into_iter().flat_map(|(record, _)| record.problems));
+    }
+    let unfinished = place.join("problems.new");
+    fs::write(&unfinished, serde_json::to_vec(&problems).expect("it is JSON")).expect("it can be written");
+    fs::rename(unfinished, place.join("problems")).expect("it can be renamed");
+}
+
 fn worker_options() -> WorkerOptions {
     WorkerOptions {
         restart_min: Duration::from_millis(10),
@@ -192,15 +212,14 @@ fn children_options(directory: &Path) -> ChildrenOptions {
         executable: child_program(),
         key: ClusterKey::new(&[7; 32]),
         read_blob: std::sync::Arc::new(|_| Ok(SOURCE.to_vec())),
-        log_max: 4096,
-        log_keep: 1,
         logger: Logger::root(Discard, o!()),
     }
 }
 
 fn settings() -> HostSettings {
     let (net, worker) = (NetOptions::default(), worker_options());
-    HostSettings { id: ME.to_owned(), net, worker, log: Default::default() }
+    let log_files = LogFileOptions { max: 4096, keep: 1 };
+    HostSettings { id: ME.to_owned(), net, worker, log: Default::default(), log_files }
 }
 
 /// Runs until it is killed, or until there is a file `end`; then its children are ended.
@@ -237,6 +256,7 @@ fn a_supervisor_for_other_tests() {
                     assign(&nimbus, &assigned(&file).expect("it is renamed when it is whole"));
                     done = file;
                 }
+                write_problems(&nimbus, &place);
                 if !test_lives() || place.join("end").exists() {
                     end.set();
                 }
@@ -341,6 +361,13 @@ impl Host {
         living
     }
 
+    /// What the supervisor has published, each as `words-1/worker-0 cannot be started: ...`.
+    fn problems(&self) -> Vec<String> {
+        let Ok(file) = fs::read(self.place.path().join("problems")) else { return Vec::new() };
+        let problems: Vec<ProcessProblem> = serde_json::from_slice(&file).expect("it is renamed when whole");
+        problems.iter().map(|it| format!("{}/{} {}", it.topology, it.process, it.problem)).collect()
+    }
+
     fn pid_of(&self, child: &str) -> Option<u32> {
         self.living().into_iter().find(|(name, _)| name == child).map(|(_, pid)| pid)
     }
@@ -407,6 +434,59 @@ fn what_is_assigned_runs_is_started_again_and_is_cleaned_away() {
     host.wait_for(&[]);
     wait_until("its directory is gone", || !host.directory("words-1").exists());
     assert!(host.directory("words-9/worker-0").exists(), "what it does not know is left alone");
+    host.end();
+}
+
+/// A sub-process that user code had started went on when its worker was killed, beside the next process of the worker.
+#[test]
+fn what_a_process_has_started_does_not_outlive_it() {
+    let host = Host::new();
+    host.assign(&[(1, 1, &["worker-0", "worker-1"])]);
+    host.wait_for(&[W0, W1]);
+    let spawn = |child: &str| -> u32 {
+        File::create(host.directory(child).join("spawn")).expect("it can be made");
+        let spawned = host.directory(child).join("spawned");
+        wait_until("it has started something", || spawned.exists());
+        let number = fs::read_to_string(&spawned).expect("it is there").parse().expect("a pid");
+        fs::remove_file(spawned).expect("it is there");
+        number
+    };
+    let (of_first, of_other) = (spawn(W0), spawn(W1));
+    let first = host.pid_of(W0).expect("it runs");
+    File::create(host.directory(W0).join("fail")).expect("it can be made");
+    wait_until("it is started again", || host.pid_of(W0).is_some_and(|pid| pid != first));
+    wait_until("what it had started has ended, too", || !lives(of_first));
+    assert!(lives(of_other), "that of the other worker goes on");
+    // It is not assigned any more.
+    host.assign(&[(1, 2, &["worker-0"])]);
+    host.wait_for(&[W0]);
+    wait_until("what it has started has ended, too", || !lives(of_other));
+    host.end();
+}
+
+#[test]
+fn why_a_process_does_not_start_is_published_until_it_does() {
+    let host = Host::new();
+    // Where the directory of a topology should be is something else.
+    fs::create_dir_all(host.directory("")).expect("it can be made");
+    fs::write(host.directory("words-1"), "").expect("it can be written");
+    host.assign(&[(1, 1, &["worker-0"]), (2, 1, &["worker-0"])]);
+    wait_until("it is published", || host.problems().len() == 1);
+    let problem = host.problems().remove(0);
+    assert!(problem.starts_with("words-1/worker-0 cannot be "), "{problem}");
+    assert!(problem.contains("Not a directory"), "{problem}");
+    host.wait_for(&["words-2/worker-0"]);
+    fs::remove_file(host.directory("words-1")).expect("it is there");
+    host.wait_for(&[W0, "words-2/worker-0"]);
+    wait_until("it is gone", || host.problems().is_empty());
+    // What ends again and again is published with how it has ended.
+    let fail = host.directory(W0).join("fail");
+    wait_until("it is published", || {
+        if !fail.exists() {
+            let _ = File::create(&fail);
+        }
+        host.problems().iter().any(|problem| problem.contains("ends again and again: exit status: 1"))
+    });
     host.end();
 }
 

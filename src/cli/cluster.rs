@@ -104,8 +104,22 @@ fn show(info: &ClusterInfo, json: bool) -> Result<CommandOutcome, CommandError> 
         let before = if at == 0 { "\n" } else { "" };
         text.push_str(&format!("{before}still on {}: {}\n", shown(&host.id), hosted(there)));
     }
+    text.push_str(&problems(info));
     terminal::print(&text)?;
     Ok(CommandOutcome::Done)
+}
+
+/// Which processes do not run as they should, by host.
+fn problems(info: &ClusterInfo) -> String {
+    let mut lines = Vec::new();
+    for host in info.supervisors.iter().map(|supervisor| &supervisor.host) {
+        lines
+            .extend(host.problems.iter().map(|it| format!("{}: {}\n", shown(it.topology.name()), shown(it))));
+        if host.problems_left_out > 0 {
+            lines.push(format!("{}: {} more problems\n", shown(&host.id), host.problems_left_out));
+        }
+    }
+    if lines.is_empty() { String::new() } else { format!("\nproblems:\n{}", lines.concat()) }
 }
 
 /// Nimbuses: id, address of the API, and whether it leads.

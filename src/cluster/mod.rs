@@ -19,7 +19,7 @@
 //! * [`schedule`]: which host of a cluster runs which worker. Pure.
 //! * `stats`: the counters of all workers as those of one topology. `summary`: the same as programs get them.
 //! * `observed`: what a master answers to whoever asks how its topology goes.
-//! * `log_pieces`: what is asked about the logs of its processes, and answered.
+//! * `log_pieces`: what is asked about the logs of its processes, and answered. `problem`: why one of them does not run.
 //! * `coordination`: what the processes of a cluster agree on, in a real ZooKeeper or in memory.
 //! * `topologies`: what a cluster keeps of its topologies, and what a host hands to the processes of one.
 //! * `blobs`: the directory with what topologies are made of, each piece called by its `blob_hash`.
@@ -54,6 +54,8 @@ pub mod observed;
 pub mod operations;
 #[doc(hidden)]
 pub mod platform;
+#[doc(hidden)]
+pub mod problem;
 pub(crate) mod processes;
 mod processor;
 #[doc(hidden)]

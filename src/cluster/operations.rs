@@ -15,6 +15,7 @@ use crate::cluster::access::{Caller, TopologyAccess};
 use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::Observed;
 use crate::cluster::platform::Platform;
+use crate::cluster::problem::ProblemInfo;
 use crate::cluster::topologies::{
     BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Upgrade,
     UpgradeVerdict, Wanted,
@@ -333,6 +334,9 @@ pub struct TopologyInfo {
     pub master: Option<MasterInfo>,
     /// Why it runs nowhere, or with fewer workers than it asks for.
     pub short: Option<String>,
+    /// What keeps its processes from running, as the supervisors of their hosts report.
+    #[serde(default)]
+    pub problems: Vec<ProblemInfo>,
 }
 
 /// One topology, and how it goes.
@@ -443,6 +447,12 @@ pub struct HostInfo {
     pub blacklisted_for: Option<u64>,
     /// What is assigned to it, by topology.
     pub runs: Vec<HostedInfo>,
+    /// Which of its processes do not run as they should, as its supervisor reports.
+    #[serde(default)]
+    pub problems: Vec<ProblemInfo>,
+    /// How many problems it has beside these.
+    #[serde(default)]
+    pub problems_left_out: u32,
 }
 
 /// What a topology has on a host.

@@ -168,7 +168,7 @@ pub fn run_linked(
     signals::leave_to_parent()?;
     signals::survive_file_size_limit()?;
     let order = read_order::<WorkerOrder>(directory, ORDER_FILE)?.ok_or(WorkerError::ByHand)?;
-    let logging = start_process_log(directory, &order.log)?;
+    let logging = start_process_log(directory, &order.log, order.log_files)?;
     let logger = logging.logger.new(o!("worker" => order.worker.0));
     let secret = read_secret(directory)?;
     let known = Known { id: order.id.clone(), run: order.run.clone(), secret };

@@ -37,10 +37,23 @@ pub struct SupervisorOptions {
     pub blobs_from: Vec<String>,
     /// `token_file`: the file with the token by which this supervisor asks them. Nobody else may read it.
     pub token_file: Option<PathBuf>,
-    /// `log_max`: the bytes that the file `output` of a process may have before it is begun anew.
-    pub log_max: u64,
-    /// `log_keep`: how many such files are kept beside the latest.
-    pub log_keep: u32,
+    /// `log_max` and `log_keep`: how long the log files of a process may be.
+    pub log_files: LogFileOptions,
+}
+
+/// How long the files `worker.log` and `output` of a process may be, and how many earlier ones are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFileOptions {
+    /// `log_max`: the bytes of such a file from which on it is begun anew.
+    pub max: u64,
+    /// `log_keep`: how many earlier files are kept beside each.
+    pub keep: u32,
+}
+
+impl Default for LogFileOptions {
+    fn default() -> LogFileOptions {
+        LogFileOptions { max: 10 << 20, keep: 5 }
+    }
 }
 
 impl Default for SupervisorOptions {
@@ -52,8 +65,7 @@ impl Default for SupervisorOptions {
             host,
             blobs_from: Vec::new(),
             token_file: None,
-            log_max: 10 << 20,
-            log_keep: 5,
+            log_files: LogFileOptions::default(),
         }
     }
 }
@@ -79,19 +91,19 @@ impl SupervisorOptions {
             problems.add(key, None, format!("`{key}`: \"{nimbus}\" is not the address of a nimbus"), error);
         }
         let (key, least, most) = ("supervisor.log_max", limits::LOG_SIZE_MIN, limits::LOG_SIZE_MAX);
-        if !(least..=most).contains(&self.log_max) {
+        if !(least..=most).contains(&self.log_files.max) {
             let message = format!("`{key}` must be from {} to {}", show_size(least), show_size(most));
             problems.add(
                 key,
                 None,
                 message,
-                "it is the size from which on the file `output` of a process is begun anew",
+                "it is the size from which on a log file of a process is begun anew",
             );
         }
         let (key, max) = ("supervisor.log_keep", limits::LOG_FILES_MAX);
-        if self.log_keep > max {
-            let message = format!("`{key}` must be at most {max}, not {}", self.log_keep);
-            problems.add(key, None, message, "it is how many earlier files `output` of a process are kept");
+        if self.log_files.keep > max {
+            let message = format!("`{key}` must be at most {max}, not {}", self.log_files.keep);
+            problems.add(key, None, message, "it is how many earlier files are kept of each log file");
         }
         problems.0
     }

@@ -29,7 +29,7 @@ mod zookeeper;
 
 pub use self::zookeeper::{ZooKeeperOptions, ZooKeeperTls, host_and_port};
 pub use auto::AutoOr;
-pub use daemons::{ClusterOptions, SupervisorOptions, is_daemon_id};
+pub use daemons::{ClusterOptions, LogFileOptions, SupervisorOptions, is_daemon_id};
 pub(crate) use endpoint::Endpoint;
 pub use engine::EngineOptions;
 pub use event_time::EventTimeOptions;

@@ -2,15 +2,19 @@
 //! `NAME.2`, and so on; the oldest is removed.
 //!
 //! * [`RotatingFile`]: a file that this process writes. It is renamed, so nothing of it is lost.
-//! * [`rotate_by_copy`]: a file that another process writes and does not open again, for example as its stdout. It is
-//!   copied and then emptied. What is written between the end of the copy and that moment, which is microseconds, is
-//!   lost.
+//! * [`rotate_by_copy`]: a file that another process appends to and does not open again, for example as its stdout. It is
+//!   copied, and then the blocks that were copied are cut off from its beginning, in one call of the file system. What
+//!   the other process writes meanwhile stays, so nothing is lost. Not all file systems can do that (ext4 and XFS can,
+//!   tmpfs and btrfs cannot). There the rest is copied, too, and the file is emptied: what is
+//!   written between the end of the copy and that moment, which is microseconds, is lost.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, Read as _, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, fallocate};
 
 /// A log file of this process, for its owner alone. What is handed over in one piece stands in one file.
 #[derive(Debug)]
@@ -72,29 +76,44 @@ impl Write for RotatingFile {
     }
 }
 
-/// Empties a file that another process appends to, if it has more than `size_max` bytes, and keeps what it had; `keep` such
-/// files are kept. Returns whether it did. A file that is not there has nothing.
+/// Begins a file anew that another process appends to, if it has more than `size_max` bytes, and keeps what it had; `keep`
+/// such files are kept. Returns whether it did. A file that is not there has nothing. Up to a block of the file system may
+/// stay in the file, and its first line may have its begin in the file that is kept.
 ///
 /// # Errors
-/// When it cannot be copied or emptied. Nothing is lost then.
+/// When it cannot be copied or cut. Nothing is lost then.
 pub fn rotate_by_copy(path: &Path, size_max: u64, keep: usize) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
-    if file.metadata()?.len() <= size_max {
+    let found = file.metadata()?;
+    if found.len() <= size_max {
         return Ok(false);
     }
-    if keep > 0 {
-        let unfinished = numbered(path, 0);
-        let mut copy =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-        io::copy(&mut file, &mut copy)?;
-        make_room(path, keep)?;
-        fs::rename(&unfinished, numbered(path, 1))?;
+    if keep == 0 {
+        file.set_len(0)?;
+        return Ok(true);
     }
-    file.set_len(0)?;
+    let whole_blocks = whole_blocks(found.len(), found.blksize());
+    let unfinished = numbered(path, 0);
+    let mut copy =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    io::copy(&mut (&mut file).take(whole_blocks), &mut copy)?;
+    make_room(path, keep)?;
+    fs::rename(&unfinished, numbered(path, 1))?;
+    if whole_blocks == 0 || fallocate(&file, FallocateFlags::COLLAPSE_RANGE, 0, whole_blocks).is_err() {
+        // This file system cannot do that.
+        io::copy(&mut file, &mut copy)?;
+        file.set_len(0)?;
+    }
     Ok(true)
+}
+
+/// How much of a file of this length can be cut off: whole blocks, and less than all of it.
+fn whole_blocks(len: u64, block: u64) -> u64 {
+    let block = block.max(1);
+    len.saturating_sub(1) / block * block
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -188,6 +207,7 @@ mod tests {
         assert!(!rotate_by_copy(&path, 4, 2).expect("there is none"));
         // Who writes it does not open it again.
         let mut theirs = open(&path).expect("it is made");
+        // Less than a block is copied and emptied.
         for (line, is_rotated) in [("1234", false), ("5\n", true), ("678901\n", true), ("abcdef\n", true)] {
             theirs.write_all(line.as_bytes()).expect("it is written");
             assert_eq!(rotate_by_copy(&path, 4, 2).expect("it is there"), is_rotated, "{line}");
@@ -197,5 +217,49 @@ mod tests {
         assert!(!rotate_by_copy(&path, 2, 0).expect("it is there"));
         assert!(rotate_by_copy(&path, 1, 0).expect("it is there"));
         check(place.path(), &[("output", ""), ("output.1", "abcdef\n"), ("output.2", "678901\n")]);
+    }
+
+    #[test]
+    fn only_whole_blocks_are_cut_off_and_never_all_of_a_file() {
+        for (len, expected) in [(0, 0), (1, 0), (4096, 0), (4097, 4096), (8192, 4096), (10_000, 8192)] {
+            assert_eq!(whole_blocks(len, 4096), expected, "{len}");
+        }
+        assert_eq!(whole_blocks(10, 0), 9);
+    }
+
+    /// A process that printed while its file was emptied lost what it wrote in that moment.
+    #[test]
+    fn what_is_written_while_a_file_is_rotated_is_not_lost() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+
+        const LINES: usize = 20_000;
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("output");
+        let mut theirs = open(&path).expect("it is made");
+        let probe = File::create(place.path().join("probe")).expect("it is made");
+        probe.set_len(1 << 20).expect("it is ours");
+        if fallocate(&probe, FallocateFlags::COLLAPSE_RANGE, 0, 1 << 16).is_err() {
+            eprintln!("SKIPPED: the file system of `{}` cannot cut off the begin of a file", path.display());
+            return;
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..LINES {
+                    theirs.write_all(format!("line {number:6}\n").as_bytes()).expect("it is written");
+                }
+                is_over.store(true, Ordering::Release);
+            });
+            while !is_over.load(Ordering::Acquire) {
+                rotate_by_copy(&path, 4096, 1000).expect("it is there");
+            }
+        });
+        rotate_by_copy(&path, 4096, 1000).expect("it is there");
+        let kept = (1..=1000).rev().map(|number| numbered(&path, number)).filter(|path| path.exists());
+        let all: String =
+            kept.chain([path.clone()]).map(|path| fs::read_to_string(path).expect("it is text")).collect();
+        let expected: String = (0..LINES).map(|number| format!("line {number:6}\n")).collect();
+        assert!(all == expected, "{} bytes of {} are there", all.len(), expected.len());
+        assert!(numbered(&path, 1).exists() && path.metadata().expect("it is there").len() <= 8192);
     }
 }

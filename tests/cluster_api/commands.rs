@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use squall::cluster::log_pieces::{LogAnswer, LogFrom, LogPiece, LogPosition, LogSource};
 use squall::cluster::observed::Observed;
 use squall::cluster::operations::{HostedInfo, OperationError, TopologyInfo};
+use squall::cluster::problem::ProblemInfo;
 use squall::cluster::topologies::{BlobHash, Outcome, TopologyPhase, UpgradeOutcome, Wanted};
 use tempfile::TempDir;
 
@@ -332,6 +333,42 @@ fn nobody_has_to_wait() {
     }
     let printed = place.squall(&[server.address()], &["kill", "words", "--timeout", "1ms"], 1);
     printed.says("that is not done after 1ms");
+}
+
+/// A topology whose program no host can start did not come up, and nobody but the log of a supervisor said why.
+#[test]
+fn why_a_process_does_not_start_is_shown_wherever_somebody_looks() {
+    let (place, fake) = (Place::new(), Fake::new());
+    let server = fake.serve();
+    fn problem(process: &str) -> ProblemInfo {
+        ProblemInfo {
+            topology: "words-1".parse().expect("an id"),
+            host: "ada".to_owned(),
+            process: process.to_owned(),
+            problem: "cannot be started: \u{1b}[2J the disk is full".to_owned(),
+            since: "2026-11-30T09:00:00Z".to_owned(),
+        }
+    }
+    fake.change(|inside| {
+        inside.turns.extend([(|info: &mut TopologyInfo| {
+            info.problems = vec![problem("worker-1"), problem("master")];
+        }) as Turn])
+    });
+    let line = r"worker 1 on ada cannot be started: \u{1b}[2J the disk is full (since 2026-11-30T09:00:00Z)";
+    let submitted = place.squall(&[server.address()], &["submit", "words.toml", "--timeout", "1ms"], 1);
+    submitted.says(&format!("words is starting: 2 workers on 1 host; {line}; 1 more in `squall status`"));
+    submitted.says("is still to be done (words is starting");
+    place.squall(&[server.address()], &["errors", "words"], 1).says(line);
+    let status = place.squall(&[server.address()], &["status", "words"], 0);
+    assert!(
+        status.stdout.contains(&format!("\nproblem    {line}\nproblem    master on ada ")),
+        "{}",
+        status.stdout
+    );
+    let json = place.squall(&[server.address()], &["status", "words", "-o", "json"], 0).json();
+    assert_eq!(json["problems"][0]["process"], "worker-1");
+    let cluster = place.squall(&[server.address()], &["cluster"], 0);
+    assert!(cluster.stdout.contains(&format!("\nproblems:\nwords: {line}\n")), "{}", cluster.stdout);
 }
 
 #[test]

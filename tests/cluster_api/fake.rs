@@ -144,6 +144,7 @@ impl Inside {
                 address: Some(([127, 0, 0, 1], 4000).into()),
             }),
             short: self.short.clone(),
+            problems: Vec::new(),
         };
         self.topologies.insert(name.to_owned(), info.clone());
         info
@@ -156,6 +157,8 @@ impl Inside {
             drained_since: self.drained.then(|| "2026-11-30T09:00:00Z".to_owned()),
             blacklisted_for: None,
             runs: self.hosted.pop_front().unwrap_or_default(),
+            problems: self.topologies.values().flat_map(|info| info.problems.clone()).collect(),
+            ..HostInfo::default()
         }
     }
 

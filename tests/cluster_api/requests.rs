@@ -272,6 +272,7 @@ fn the_document_has_every_request_and_every_type() {
         "Observed",
         "Outcome",
         "Platform",
+        "ProblemInfo",
         "ProcessSummary",
         "RebalanceRequest",
         "Rebalanced",

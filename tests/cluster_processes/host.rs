@@ -16,7 +16,7 @@ use squall::cluster::topologies::{
     SOURCE_FILE, SpecRecord, TopologyBegin, TopologyPhase, Wanted, WorkerOrder, read_order, write_order,
     write_secret,
 };
-use squall::config::{HostOptions, NetOptions, WorkerOptions};
+use squall::config::{HostOptions, LogFileOptions, NetOptions, WorkerOptions};
 use squall::ids::WorkerId;
 use squall::net::Secret;
 use squall::prelude::Registry;
@@ -100,6 +100,7 @@ impl Host {
             net: patient(),
             worker: WorkerOptions { heartbeat_timeout: PATIENCE, ..WorkerOptions::default() },
             log: LogSpec::default(),
+            log_files: LogFileOptions::default(),
         };
         let secret = Secret::new([7; 32]);
         Host { directory, order, source, secret, workers, master: None, processes: BTreeMap::new() }
@@ -182,6 +183,7 @@ impl Host {
             master,
             net: patient(),
             log: LogSpec::default(),
+            log_files: LogFileOptions::default(),
         };
         let directory = self.private(&format!("worker-{worker}"));
         write_order(&directory, ORDER_FILE, &order).expect("it is written");

@@ -9,7 +9,7 @@ use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, LeaderRecord, MemoryOptions, MemoryService, NodePath,
     Record, RecordAccessError, RecordError, Version, decode_record, encode_record, join_cluster, read_record,
 };
-use squall::cluster::daemons::{DrainedRecord, SupervisorRecord};
+use squall::cluster::daemons::{DrainedRecord, ProblemsRecord, ProcessProblem, SupervisorRecord};
 use squall::cluster::platform::{Glibc, Platform};
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, ClusterKey, DroppedState, LogLevels, MasterRecord,
@@ -62,6 +62,24 @@ fn records_of_version_1_are_read_and_written() {
     );
     let hosts = [("host-7".to_owned(), "2026-01-01T00:00:00Z".to_owned())].into();
     check("drained-1", &DrainedRecord { epoch: 7, hosts });
+    let problem = |process: &str, problem: &str| ProcessProblem {
+        topology: TopologyId::new("words", 17).expect("an id"),
+        process: process.parse().expect("a role"),
+        problem: problem.to_owned(),
+        since: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    check(
+        "problems-1",
+        &ProblemsRecord {
+            supervisor: "host-7".to_owned(),
+            token: "5f0c2a6b9d3e1874".to_owned(),
+            problems: vec![
+                problem("worker-2", "cannot be started: the disk is full"),
+                problem("master", "ends again and again"),
+            ],
+            left_out: 3,
+        },
+    );
     let cluster = ClusterRecord::new(0x00c0_ffee_5f0c_2a6b_9d3e_1874_0000_0001, start_of_2026);
     let key = ClusterKey::new(&[7; 32]);
     check("cluster-1", &cluster.of_key(key.fingerprint()));
@@ -190,7 +208,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 18, "a new one needs a line in the tests before");
+    assert_eq!(names.count(), 19, "a new one needs a line in the tests before");
 }
 
 #[test]

@@ -52,7 +52,7 @@ mod tests {
         let check = |drained, blacklisted_for, is_there, runs: &[HostedInfo], expected: &str| {
             let drained_since = Some("2026-11-30T08:00:00Z".to_owned()).filter(|_| drained);
             let (id, runs) = ("a".to_owned(), runs.to_vec());
-            let host = HostInfo { id, is_there, drained_since, blacklisted_for, runs };
+            let host = HostInfo { id, is_there, drained_since, blacklisted_for, runs, ..HostInfo::default() };
             assert_eq!(state(&host), expected);
         };
         check(false, None, true, &[words(&[0], false)], "open");

@@ -91,14 +91,13 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
         executable: Executable::This,
         key,
         read_blob,
-        log_max: options.log_max,
-        log_keep: options.log_keep as usize,
         logger: logger.clone(),
     };
     let settings = HostSettings {
         id,
         net: engine.net.clone(),
         worker: engine.worker.clone(),
+        log_files: engine.supervisor.log_files,
         log: args.flags.log_spec(),
     };
     let children = Children::open(children, settings, beginning.clock.now())

@@ -251,14 +251,13 @@ impl DevCluster {
             executable: Executable::This,
             key: key.clone(),
             read_blob: Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
-            log_max: engine.supervisor.log_max,
-            log_keep: engine.supervisor.log_keep as usize,
             logger: logger.clone(),
         };
         let settings = HostSettings {
             id: id.clone(),
             net: engine.net.clone(),
             worker: engine.worker.clone(),
+            log_files: engine.supervisor.log_files,
             log: LogSpec { levels: Levels::all(FilterLevel::Info), format: options.format, color: false },
         };
         let failed = |error: io::Error| CommandError::Refused(error.to_string());

@@ -4,7 +4,7 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::terminal;
 use crate::cli::topologies::counters::{error_table, last_errors};
 use crate::cli::topologies::reach::NimbusFlag;
-use crate::cli::topologies::shown::{OutputFlag, ending};
+use crate::cli::topologies::shown::{OutputFlag, ending, problems_of};
 use crate::text::shown;
 
 const EXAMPLES: &str = "\
@@ -41,8 +41,9 @@ pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandErro
         let outcome = status.topology.outcome.as_ref();
         let ended = outcome.map_or_else(String::new, |outcome| format!("; {}", ending(outcome)));
         return Err(CommandError::Refused(format!(
-            "the errors of {} are not known: {why}{ended}",
-            status.topology.name
+            "the errors of {} are not known: {why}{ended}{}",
+            status.topology.name,
+            problems_of(&status.topology)
         )));
     };
     let errors = last_errors(observed);

@@ -92,7 +92,16 @@ pub(super) fn describe(info: &TopologyInfo) -> String {
         (_, _, None) if info.workers.is_empty() => {
             format!("{name} is {}, and runs nowhere yet", phase_name(info.phase))
         }
-        (phase, _, _) => format!("{name} is {}: {}", phase_name(phase), places(info)),
+        (phase, _, _) => format!("{name} is {}: {}{}", phase_name(phase), places(info), problems_of(info)),
+    }
+}
+
+/// The first problem of its processes, and how many more there are.
+pub(super) fn problems_of(info: &TopologyInfo) -> String {
+    match &info.problems[..] {
+        [] => String::new(),
+        [problem] => format!("; {}", shown(problem)),
+        [problem, rest @ ..] => format!("; {}; {} more in `squall status`", shown(problem), rest.len()),
     }
 }
 
@@ -184,6 +193,7 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
     if let Some(short) = &info.short {
         lines.push(("short", shown(short)));
     }
+    lines.extend(info.problems.iter().map(|problem| ("problem", shown(problem))));
     if let Some(savepoint) = savepoint_of(info) {
         lines.push(("savepoint", savepoint));
     }

@@ -160,8 +160,8 @@ impl WaitFlags {
                 let time = humantime::format_duration(self.timeout);
                 return Err(match was_seen {
                     true => CommandError::Refused(format!(
-                        "that is not done after {time}, and is still to be done: see `{see}`, or wait longer with \
-                         --timeout"
+                        "that is not done after {time}, and is still to be done ({last}): see `{see}`, or wait longer \
+                         with --timeout"
                     )),
                     false => CommandError::Unreachable(format!("{last} (for {time})")),
                 });

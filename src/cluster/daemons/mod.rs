@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   squall nimbus ────── steps ──▶ Nimbus ─────┐
-//!                                  belonging   ├──▶ Coordination: /cluster, /nimbus, /supervisors
+//!                                  belonging   ├──▶ Coordination: /cluster, /nimbus, /supervisors, /problems
 //!   squall supervisor ── steps ──▶ Supervisor ─┘
 //! ```
 //!
@@ -20,5 +20,6 @@ pub(crate) mod supervisor;
 pub use nimbus::{DrainedRecord, Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
 pub use running::{EndRequest, run};
 pub use supervisor::{
-    AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, SupervisorState, host,
+    AtTheEnd, Children, ChildrenOptions, HostSettings, ProblemsRecord, ProcessProblem, Supervisor,
+    SupervisorRecord, SupervisorState, host,
 };

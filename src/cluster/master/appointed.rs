@@ -93,7 +93,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
     signals::leave_to_parent()?;
     signals::survive_file_size_limit()?;
     let order = read(directory)?;
-    let log = start_process_log(directory, &order.log)?;
+    let log = start_process_log(directory, &order.log, order.log_files)?;
     let logger = log.logger.new(o!("topology" => order.spec.id.to_string(), "epoch" => order.epoch));
     let life_sign = LifeSign::open(directory)?;
     life_sign.give();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   worker.log.2   worker.log.1   worker.log        renamed when it is long: a position goes on in the next younger file
-//!   output.1       output                           copied and emptied: what was not read stands in the copy
+//!   output.1       output                           copied, and its begin cut off: what was not read stands in one of both
 //! ```
 //!
 //! 1. A piece has a bounded number of bytes, and so has what is read for it.
@@ -135,8 +135,14 @@ fn go_on(path: &Path, position: LogPosition, wish: &LogWish) -> io::Result<LogPi
         if position.offset <= current.len {
             return piece(&mut current, position, None, wish);
         }
-        // It was copied and emptied. The rest is in the copy, in one piece.
-        let Some(mut copy) = Opened::open(&older(path, 1))?.filter(|copy| copy.len >= position.offset) else {
+        // Its begin was copied and cut off. What follows is in the copy, or in what has stayed in the file.
+        let copy = Opened::open(&older(path, 1))?;
+        let cut = copy.as_ref().map_or(0, |copy| copy.len);
+        if cut > 0 && position.offset > cut && position.offset - cut <= current.len {
+            let position = LogPosition { offset: position.offset - cut, ..position };
+            return piece(&mut current, position, None, wish);
+        }
+        let Some(mut copy) = copy.filter(|copy| copy.len >= position.offset) else {
             return Ok(LogPiece { next: begin_of_current, has_gap: true, ..LogPiece::default() });
         };
         let rest = copy.len - position.offset;

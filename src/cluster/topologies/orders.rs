@@ -33,7 +33,7 @@ use crate::cluster::topologies::id::TopologyId;
 use crate::cluster::topologies::savepoint::SavepointAnswer;
 use crate::cluster::topologies::spec::SpecRecord;
 use crate::cluster::topologies::state::StateRecord;
-use crate::config::{NetOptions, WorkerOptions};
+use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
 use crate::files::{publish, read_private, read_regular};
 use crate::ids::WorkerId;
 use crate::net::Secret;
@@ -78,6 +78,9 @@ pub struct MasterOrder {
     pub worker: WorkerOptions,
     /// What the processes of the topology log.
     pub log: LogSpec,
+    /// How long its log file may be. A process has what its order had when it began.
+    #[serde(default)]
+    pub log_files: LogFileOptions,
 }
 
 /// What a supervisor has for a worker. The file is written again whenever something in it changes.
@@ -95,6 +98,9 @@ pub struct WorkerOrder {
     pub net: NetOptions,
     /// What it logs.
     pub log: LogSpec,
+    /// How long its log file may be. A process has what its order had when it began.
+    #[serde(default)]
+    pub log_files: LogFileOptions,
 }
 
 /// Where a master is.
@@ -226,6 +232,7 @@ mod tests {
             master: Some(MasterPlace { epoch: 2, address: ([127, 0, 0, 1], 7000).into() }),
             net: NetOptions::default(),
             log: LogSpec::default(),
+            log_files: LogFileOptions { max: 4096, keep: 2 },
         }
     }
 
@@ -236,6 +243,14 @@ mod tests {
         assert_eq!(read().expect("there is none"), None);
         write_order(directory.path(), ORDER_FILE, &order()).expect("it is written");
         assert_eq!(read().expect("it is read"), Some(order()));
+    }
+
+    #[test]
+    fn an_order_of_a_supervisor_that_knows_no_log_files_has_the_default() {
+        let mut written = serde_json::to_value(order()).expect("it is JSON");
+        written.as_object_mut().expect("an object").remove("log_files").expect("it was there");
+        let read: WorkerOrder = serde_json::from_value(written).expect("it is one");
+        assert_eq!(read, WorkerOrder { log_files: LogFileOptions::default(), ..order() });
     }
 
     #[test]

@@ -482,15 +482,15 @@ static SUPERVISOR: &[EngineKey] = &[
     },
     Key {
         path: "supervisor.log_max",
-        doc: "From which size on the file `output` of a process is begun anew.",
+        doc: "From which size on the files `worker.log` and `output` of a process are begun anew.",
         default: "\"10MiB\"",
-        shape: Shape::Size(|o, v| o.supervisor.log_max = v),
+        shape: Shape::Size(|o, v| o.supervisor.log_files.max = v),
     },
     Key {
         path: "supervisor.log_keep",
-        doc: "How many earlier files `output` of a process are kept.",
+        doc: "How many earlier files are kept of each of them.",
         default: "5",
-        shape: Shape::Count(0, limits::LOG_FILES_MAX, |o, v| o.supervisor.log_keep = v),
+        shape: Shape::Count(0, limits::LOG_FILES_MAX, |o, v| o.supervisor.log_files.keep = v),
     },
 ];
 

@@ -15,7 +15,7 @@ use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{HostSettings, Supervisor, SupervisorRecord, SupervisorState};
 use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{BlobHash, MasterRecord, MasterReport, topologies_node};
-use squall::config::{HostOptions, NetOptions};
+use squall::config::{HostOptions, LogFileOptions, NetOptions};
 use squall::testing::cores::{
     Action, ChildExit, ChildId, FoundChild, HostEvent, HostNote, LocalRecord, LogSpec, Order, Preparation,
     Reading, Role, SupervisorCore, Write, Written, read_topologies, write,
@@ -106,6 +106,7 @@ impl World {
             net: NetOptions::default(),
             worker: worker_options(),
             log: LogSpec::default(),
+            log_files: LogFileOptions::default(),
         };
         let record = match self.defect {
             Some(Defect::NoLocalRecord) => LocalRecord::default(),

@@ -10,6 +10,7 @@ use crate::cluster::coordination::{
 };
 use crate::cluster::daemons::belonging::{cluster_node, nimbus_node};
 use crate::cluster::daemons::nimbus::found::{Found, FoundTopology, read_all, read_supervisors};
+use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::supervisor::SupervisorRecord;
 use crate::cluster::operations::{
@@ -30,8 +31,12 @@ pub(super) fn workers_of(placement: Option<&Placement>) -> Vec<WorkerInfo> {
     workers
 }
 
-/// A topology.
-pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<TopologyInfo, LeadError> {
+/// A topology. `problems`: those of all hosts.
+pub(super) fn info_of(
+    fence: &Fence<'_>,
+    found: &FoundTopology,
+    problems: &HostProblems,
+) -> Result<TopologyInfo, LeadError> {
     let spec = &found.spec.record;
     let assignment = found.assignment.as_ref().map(|stored| &stored.record);
     let host = assignment.and_then(|assignment| assignment.master.clone());
@@ -75,6 +80,7 @@ pub(super) fn info_of(fence: &Fence<'_>, found: &FoundTopology) -> Result<Topolo
         workers: workers_of(assignment.and_then(|assignment| assignment.placement.as_ref())),
         master,
         short: assignment.and_then(|assignment| assignment.short.clone()),
+        problems: problems.of_topology(&found.id),
     })
 }
 
@@ -134,9 +140,11 @@ pub(super) fn cluster_of(fence: &Fence<'_>, blacklisted: &Blacklisted) -> Result
     }
     let found = read_all(fence)?;
     let mut hosts = found.as_ref().map_or_else(BTreeMap::new, |found| hosts_of(found, blacklisted));
+    let problems = HostProblems::read(fence)?;
     let supervisors = found.map_or_else(|| read_supervisors(fence), |found| Ok(found.supervisors))?;
     let supervisor = |record: SupervisorRecord| {
         let host = hosts.remove(&record.id).unwrap_or_default();
+        let (problems, problems_left_out) = problems.of_host(&record.id);
         let used: usize = host.runs.iter().map(|hosted| hosted.workers.len()).sum();
         SupervisorInfo {
             used: u16::try_from(used).unwrap_or(u16::MAX),
@@ -145,7 +153,7 @@ pub(super) fn cluster_of(fence: &Fence<'_>, blacklisted: &Blacklisted) -> Result
             resources: record.resources,
             platform: record.platform,
             started_at: record.started_at,
-            host: HostInfo { id: record.id, is_there: true, ..host },
+            host: HostInfo { id: record.id, is_there: true, problems, problems_left_out, ..host },
         }
     };
     let supervisors = supervisors.into_iter().map(supervisor).collect();

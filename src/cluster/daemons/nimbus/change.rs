@@ -11,6 +11,7 @@ use crate::cluster::daemons::nimbus::answers::{info_of, workers_of};
 use crate::cluster::daemons::nimbus::decision::{Change, Known, decide_with_moves};
 use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
+use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::daemons::nimbus::standing::Fence;
 use crate::cluster::daemons::nimbus::trial::judge;
 use crate::cluster::operations::{
@@ -255,5 +256,6 @@ pub(super) fn info_now(
 ) -> Result<TopologyInfo, OperationError> {
     let now = read_topology(fence, &found.id).map_err(|error| leader.refused(error))?;
     let now = now.ok_or_else(|| no_topology(name))?;
-    info_of(fence, &now).map_err(|error| leader.refused(error))
+    let problems = HostProblems::read(fence).map_err(|error| leader.refused(error))?;
+    info_of(fence, &now, &problems).map_err(|error| leader.refused(error))
 }

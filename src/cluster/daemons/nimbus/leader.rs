@@ -21,6 +21,7 @@ use crate::cluster::daemons::nimbus::decision::{Change, Known, decide, used_slot
 use crate::cluster::daemons::nimbus::found::{Found, FoundTopology, read_all};
 use crate::cluster::daemons::nimbus::garbage::{delete_unlisted, remove_blobs};
 use crate::cluster::daemons::nimbus::hosts::Hosts;
+use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::daemons::nimbus::raised_levels::take_back_levels;
 use crate::cluster::daemons::nimbus::sources::Sources;
 use crate::cluster::daemons::nimbus::standing::{Fence, Lead, LeadError, Standing, Stored};
@@ -275,6 +276,10 @@ impl Leader {
             let state = topology.state.as_ref().map(|stored| &stored.record);
             let seconds = spec.pending_upgrade().map_or(0, |upgrade| upgrade.timeout_ms / 1000);
             let late = work.upgrades.is_late(spec, now).then(|| format!("it was not up after {seconds} s"));
+            let late = match late {
+                Some(why) => Some(why + &HostProblems::read(fence)?.reason_for(&topology.id)),
+                None => None,
+            };
             let Some(next) = judge(spec, state, late.as_deref()) else { continue };
             let record = SpecRecord { epoch: fence.epoch, change: spec.change + 1, ..next };
             let version = fence.set(&topology.nodes.spec, &record, *version)?;

@@ -39,6 +39,7 @@ mod leader;
 mod log_level;
 mod observation;
 mod operations;
+mod problems;
 mod raised_levels;
 mod sources;
 mod standing;

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::cluster::daemons::nimbus::answers::info_of;
 use crate::cluster::daemons::nimbus::found::{find, no_topology};
 use crate::cluster::daemons::nimbus::leader::Leader;
+use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::link::{Known, ObserverAccess};
 use crate::cluster::log_pieces::LogQuestion;
 use crate::cluster::operations::{OperationError, TopologyInfo, TopologyLogs, TopologyStatus};
@@ -47,7 +48,8 @@ impl Leader {
     fn topology_and_run(&self, name: &str) -> Result<(TopologyInfo, String), OperationError> {
         let found = self.look(|fence| {
             let (_, found) = find(fence, name)?;
-            let info = |found| Ok((info_of(fence, &found)?, found.spec.record.run));
+            let problems = HostProblems::read(fence)?;
+            let info = |found| Ok((info_of(fence, &found, &problems)?, found.spec.record.run));
             found.map(info).transpose()
         })?;
         found.ok_or_else(|| no_topology(name))

@@ -11,6 +11,7 @@ use crate::cluster::daemons::nimbus::drain::set_drained;
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
 use crate::cluster::daemons::nimbus::log_level::want_levels;
+use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::daemons::nimbus::sources::SourceError;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
 use crate::cluster::daemons::nimbus::submission::submit;
@@ -31,14 +32,16 @@ impl Operations for Leader {
     fn topologies(&self) -> Result<Vec<TopologyInfo>, OperationError> {
         self.look(|fence| {
             let found = read_all(fence)?.map_or_else(Vec::new, |found| found.topologies);
-            found.iter().map(|topology| info_of(fence, topology)).collect()
+            let problems = HostProblems::read(fence)?;
+            found.iter().map(|topology| info_of(fence, topology, &problems)).collect()
         })
     }
 
     fn topology(&self, name: &str) -> Result<TopologyInfo, OperationError> {
         let found = self.look(|fence| {
             let (_, found) = find(fence, name)?;
-            found.map(|topology| info_of(fence, &topology)).transpose()
+            let problems = HostProblems::read(fence)?;
+            found.map(|topology| info_of(fence, &topology, &problems)).transpose()
         })?;
         found.ok_or_else(|| no_topology(name))
     }
@@ -69,7 +72,8 @@ impl Operations for Leader {
             }
             let now = read_topology(fence, &found.id).map_err(|error| self.refused(error))?;
             let now = now.ok_or_else(|| no_topology(name))?;
-            info_of(fence, &now).map_err(|error| self.refused(error))
+            let problems = HostProblems::read(fence).map_err(|error| self.refused(error))?;
+            info_of(fence, &now, &problems).map_err(|error| self.refused(error))
         })
     }
 

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! 1. Each process is in a process group of its own, so a signal of a terminal to the group of the supervisor does not
-//!    reach it, and lives on when the supervisor ends, however that happens.
+//!    reach it, and lives on when the supervisor ends, however that happens. When a process of this supervisor has ended,
+//!    its group is killed: what user code has started does not outlive it. See `process_group`.
 //! 2. A process is killed and watched by its pidfd, whether this supervisor has started it or an earlier one, so no
 //!    signal reaches another process that has got its number.
 //! 3. Whoever starts a process finds out by the lock of its directory whether it is the one that has it. A process that
@@ -44,6 +45,7 @@ use crate::cluster::daemons::supervisor::local_record::LocalRecord;
 use crate::cluster::daemons::supervisor::private_directory::{
     prepare, program_of, programs_in, write_child_order,
 };
+use crate::cluster::daemons::supervisor::process_group::wait_with_group;
 use crate::cluster::daemons::supervisor::programs::{Fetched, Programs};
 use crate::cluster::daemons::supervisor::readings::Write;
 use crate::cluster::daemons::supervisor::settings::HostSettings;
@@ -55,6 +57,7 @@ use crate::cluster::topologies::{
     ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
     occupant_of, read_order,
 };
+use crate::config::LogFileOptions;
 use crate::files::make_private_directory;
 use crate::logging::rotate_by_copy;
 
@@ -77,10 +80,6 @@ pub struct ChildrenOptions {
     pub key: ClusterKey,
     /// Reads what topologies are made of.
     pub read_blob: ReadBlob,
-    /// `[supervisor] log_max`.
-    pub log_max: u64,
-    /// `[supervisor] log_keep`.
-    pub log_keep: usize,
     /// Where this supervisor logs.
     pub logger: Logger,
 }
@@ -98,6 +97,7 @@ pub struct Children {
     look_period: Duration,
     looked_at: Option<Time>,
     outputs_looked_at: Time,
+    log_files: LogFileOptions,
     _lock: Occupancy,
 }
 
@@ -131,6 +131,7 @@ impl Children {
         }
         log_strangers(&topologies, &record, &options.logger)?;
         let look_period = (settings.worker.heartbeat / 2).min(LOOK_MAX);
+        let log_files = settings.log_files;
         let core = SupervisorCore::new(settings, record, now);
         let programs_wake = Arc::new(Wake::new()?);
         let read_blob = Arc::clone(&options.read_blob);
@@ -146,6 +147,7 @@ impl Children {
             look_period,
             looked_at: None,
             outputs_looked_at: now,
+            log_files,
             _lock: lock,
         })
     }
@@ -179,6 +181,11 @@ impl Children {
                 }
             }
         }
+    }
+
+    /// What keeps processes from running as they should.
+    pub fn problems(&self) -> Vec<(ChildId, String)> {
+        self.core.problems()
     }
 
     /// Waits until a process ends, something is due, or somebody wakes this thread.
@@ -262,9 +269,10 @@ impl Children {
     }
 
     fn rotate_outputs(&self) {
+        let LogFileOptions { max, keep } = self.log_files;
         for id in self.processes.keys() {
             let path = self.directory(id).join(OUTPUT_FILE);
-            if let Err(error) = rotate_by_copy(&path, self.options.log_max, self.options.log_keep) {
+            if let Err(error) = rotate_by_copy(&path, max, keep as usize) {
                 warn!(self.options.logger, "cannot rotate `{}`", path.display(); "why" => %error);
             }
         }
@@ -452,7 +460,7 @@ impl Process {
 
     /// How it has ended. To be called when its pidfd is readable.
     fn reap(&mut self) -> Exit {
-        match self.child.as_mut().map(Child::wait) {
+        match self.child.as_mut().map(wait_with_group) {
             Some(Ok(status)) => Exit { is_done: status.success(), how: how(status) },
             Some(Err(error)) => Exit { is_done: false, how: error.to_string() },
             None => {

@@ -40,6 +40,8 @@ pub struct SupervisorCore {
     saved: LocalRecord,
     is_saving: bool,
     save_at: Time,
+    /// Why it is not written, since the last attempt.
+    unsaved: Option<String>,
     /// What was noted last of things that may come again and again.
     noted: BTreeMap<String, String>,
     notes: Vec<Note>,
@@ -59,6 +61,7 @@ impl SupervisorCore {
             saved,
             is_saving: false,
             save_at: now,
+            unsaved: None,
             noted: BTreeMap::new(),
             notes: Vec::new(),
             decided_at: now,
@@ -68,6 +71,25 @@ impl SupervisorCore {
     /// The children that may have a process.
     pub fn running(&self) -> impl Iterator<Item = ChildId> + '_ {
         self.children().filter(|(_, child)| child.is_running()).map(|(id, _)| id)
+    }
+
+    /// What keeps children from running as they should, as it goes on from the name of each.
+    pub fn problems(&self) -> Vec<(ChildId, String)> {
+        let wanted = self.children().filter(|(id, child)| {
+            let is_over = self.topologies.get(&id.topology).is_none_or(|topology| topology.is_over);
+            !is_over && !child.known.is_leaving
+        });
+        let problem = |(id, child): (ChildId, &Child)| {
+            if let Some(problem) = child.problem() {
+                return Some((id, problem.to_owned()));
+            }
+            let is_saved = self.saved.child(&id).is_some_and(|saved| !saved.is_leaving);
+            let why = self.unsaved.as_ref().filter(|_| !is_saved)?;
+            let problem =
+                format!("is not started, because its supervisor cannot write down that it is there: {why}");
+            Some((id, problem))
+        };
+        wanted.filter_map(problem).collect()
     }
 
     /// When something is due, if nothing happens before.
@@ -101,7 +123,7 @@ impl SupervisorCore {
                     Ok(found) => self.notes.extend(topology.found_child(&id, found, now)),
                     Err(why) => {
                         if let Some(child) = topology.children.get_mut(&id.role) {
-                            child.look_again(now.after(AGAIN));
+                            child.was_not_found(&why, now.after(AGAIN));
                         }
                         self.note_once(&id, Note::Failed("look at", id.clone(), why));
                     }
@@ -117,8 +139,9 @@ impl SupervisorCore {
                 }
             }
             Event::Alive(id, stamp) => {
+                let options = self.settings.worker.clone();
                 if let Some(child) = self.child(&id) {
-                    child.alive(stamp, now);
+                    child.alive(stamp, &options, now);
                 }
             }
             Event::Reported(id, report) => {
@@ -250,10 +273,12 @@ impl SupervisorCore {
         match outcome {
             Ok(record) => {
                 self.saved = record;
+                self.unsaved = None;
                 self.noted.remove("record");
             }
             Err(why) => {
                 self.save_at = now.after(AGAIN);
+                self.unsaved = Some(why.clone());
                 self.note_once(&"record", Note::NotSaved(why));
             }
         }
@@ -262,7 +287,7 @@ impl SupervisorCore {
     fn started(&mut self, id: ChildId, outcome: Result<(), String>, now: Time) {
         let options = self.settings.worker.clone();
         let Some(child) = self.child(&id) else { return };
-        child.was_started(outcome.is_ok(), &options, now);
+        child.was_started(&outcome, &options, now);
         match outcome {
             Ok(()) => {
                 self.noted.remove(&id.to_string());

@@ -19,14 +19,19 @@ use crate::clock::{Clock, Time};
 use crate::cluster::coordination::{Coordination, Notice, Notify};
 use crate::cluster::daemons::running::EndRequest;
 use crate::cluster::daemons::supervisor::actions::Event;
+use crate::cluster::daemons::supervisor::child::ChildId;
 use crate::cluster::daemons::supervisor::children::{Children, THREAD};
 use crate::cluster::daemons::supervisor::readings::{Write, read_topologies, write};
 use crate::cluster::daemons::supervisor::registration::{Supervisor, SupervisorState};
 use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::topologies::topologies_node;
+use crate::tuple::Timestamp;
 
 /// How soon a signal is seen.
 const LOOK_MAX: Duration = Duration::from_millis(100);
+
+/// The shortest time from one change of what is published about problems to the next.
+const PROBLEMS_EACH: Duration = Duration::from_secs(1);
 
 /// What becomes of the processes when their supervisor ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub enum AtTheEnd {
 enum Wanted {
     Step,
     Write(Box<Write>),
+    /// These processes do not run as they should.
+    Problems(Vec<(ChildId, String)>),
 }
 
 /// Runs a supervisor and its processes until the end is requested. `random` gives tokens for the records of masters.
@@ -65,6 +72,8 @@ pub fn host(
         wake: Arc::clone(&wake),
         clock: clock.clone(),
         at_the_end,
+        problems: Vec::new(),
+        problems_at: None,
     };
     let thread = thread::Builder::new().name(THREAD.to_owned()).spawn(move || keeper.run())?;
     // An error means that the supervisor ends.
@@ -74,6 +83,7 @@ pub fn host(
     let mut speaker = Speaker {
         supervisor,
         coordination,
+        clock,
         to_children,
         wake: Arc::clone(&wake),
         random,
@@ -99,6 +109,9 @@ struct Keeper {
     wake: Arc<Wake>,
     clock: Clock,
     at_the_end: AtTheEnd,
+    /// The problems that the other thread knows, and since when.
+    problems: Vec<(ChildId, String)>,
+    problems_at: Option<Time>,
 }
 
 impl Keeper {
@@ -108,10 +121,25 @@ impl Keeper {
                 // An error means that the supervisor ends.
                 let _ = self.writes.send(Wanted::Write(Box::new(write)));
             }
+            self.send_problems(self.clock.now());
             self.children.wait(&self.wake, self.clock.now());
         }
         if self.at_the_end == AtTheEnd::Kill {
             self.children.end_all();
+        }
+    }
+
+    /// Hands over what is wrong with the processes, if that has changed. If it has changed a moment ago, a later step
+    /// does that.
+    fn send_problems(&mut self, now: Time) {
+        if self.problems_at.is_some_and(|at| now.since(at) < PROBLEMS_EACH) {
+            return;
+        }
+        let problems = self.children.problems();
+        if problems != self.problems {
+            // An error means that the supervisor ends.
+            let _ = self.writes.send(Wanted::Problems(problems.clone()));
+            (self.problems, self.problems_at) = (problems, Some(now));
         }
     }
 
@@ -130,6 +158,7 @@ impl Keeper {
 struct Speaker<'a, R> {
     supervisor: &'a mut Supervisor,
     coordination: &'a dyn Coordination,
+    clock: &'a Clock,
     to_children: Sender<Event>,
     wake: Arc<Wake>,
     random: R,
@@ -193,6 +222,10 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
             let look = LOOK_MAX.min(next - waited);
             match wanted.recv_timeout(look) {
                 Ok(Wanted::Write(write)) => self.write(*write),
+                Ok(Wanted::Problems(problems)) => {
+                    self.set_problems(&problems);
+                    break;
+                }
                 Ok(Wanted::Step) => break,
                 Err(RecvTimeoutError::Timeout) => waited += look,
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -200,9 +233,15 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
         }
         // Many changes are one reason to look.
         for wanted in wanted.try_iter() {
-            if let Wanted::Write(write) = wanted {
-                self.pending.push_back(*write);
+            match wanted {
+                Wanted::Write(write) => self.pending.push_back(*write),
+                Wanted::Problems(problems) => self.set_problems(&problems),
+                Wanted::Step => {}
             }
         }
+    }
+
+    fn set_problems(&mut self, problems: &[(ChildId, String)]) {
+        self.supervisor.set_problems(problems, &Timestamp(self.clock.wall_nanos()).to_string());
     }
 }

@@ -7,9 +7,10 @@
 //!
 //! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
-//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs. `programs`: the
+//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs.
+//!   `process_group`: what a process has left behind. `programs`: the
 //!   programs of users. `local_record`: which children there are, on the disk.
-//! * `hosting`: the two threads.
+//! * `hosting`: the two threads. `problems`: why processes do not run, for operators.
 //!
 //! [Decision 0032](../../../../docs/decisions/0032-processes-of-a-host.md) says how a supervisor finds its processes again.
 
@@ -20,7 +21,9 @@ mod core;
 mod hosting;
 mod local_record;
 mod private_directory;
+mod problems;
 mod process;
+mod process_group;
 mod programs;
 mod readings;
 mod registration;
@@ -35,6 +38,8 @@ pub use child::{ChildId, Role};
 pub use children::{Children, ChildrenOptions};
 pub use hosting::{AtTheEnd, host};
 pub use local_record::LocalRecord;
+pub(crate) use problems::problems_node;
+pub use problems::{ProblemsRecord, ProcessProblem};
 pub use readings::{Reading, Write, Written, read_topologies, write};
 pub use registration::{Supervisor, SupervisorRecord, SupervisorState};
 pub use settings::HostSettings;

@@ -38,6 +38,8 @@ pub(super) struct Running {
     /// When another one was seen than before; `None`: never.
     touched_at: Option<Time>,
     is_examined: bool,
+    /// For how long it gave no sign of life, if it is killed because of that.
+    silence: Option<Duration>,
     pub(super) end: End,
 }
 
@@ -49,6 +51,15 @@ pub(super) enum End {
     Wanted,
     /// It was killed, and its exit was not seen yet.
     Killed,
+}
+
+/// What keeps a child from running as it should, and until when that is shown. The text goes on from its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Problem {
+    /// It cannot be looked at or started: until a process of it gives a sign of life.
+    Start(String),
+    /// Its processes end soon after their start: until one has run for `worker.restart_reset`.
+    Ends(String),
 }
 
 /// A child.
@@ -66,12 +77,13 @@ pub(super) struct Child {
     pub(super) is_prepared: bool,
     /// The pause after the next exit.
     pause: Duration,
+    problem: Option<Problem>,
 }
 
 impl Running {
     fn new(now: Time, stamp: Option<i64>) -> Running {
         let touched_at = stamp.map(|_| now);
-        Running { since: now, stamp, touched_at, is_examined: false, end: End::No }
+        Running { since: now, stamp, touched_at, is_examined: false, silence: None, end: End::No }
     }
 
     /// For how long it gave no sign of life, if that is too long.
@@ -94,6 +106,14 @@ impl Child {
             order_at: Time::ZERO,
             is_prepared: false,
             pause: Duration::ZERO,
+            problem: None,
+        }
+    }
+
+    /// What keeps it from running as it should.
+    pub(super) fn problem(&self) -> Option<&str> {
+        match self.problem.as_ref()? {
+            Problem::Start(text) | Problem::Ends(text) => Some(text),
         }
     }
 
@@ -113,6 +133,12 @@ impl Child {
         self.process = Process::Unknown(at);
     }
 
+    /// Its directory could not be looked at.
+    pub(super) fn was_not_found(&mut self, why: &str, at: Time) {
+        self.problem = Some(Problem::Start(format!("cannot be looked at: {why}")));
+        self.look_again(at);
+    }
+
     pub(super) fn forget_order(&mut self, write_at: Time) {
         (self.order, self.order_revision, self.order_at) = (None, 0, write_at);
     }
@@ -126,24 +152,38 @@ impl Child {
         };
     }
 
-    /// A process was started, or could not be.
-    pub(super) fn was_started(&mut self, is_there: bool, options: &WorkerOptions, now: Time) {
-        if is_there {
-            self.is_prepared = true;
-            self.process = Process::Running(Running::new(now, None));
-        } else {
-            // What was written is not known, nor whether another process is there.
-            self.order = None;
-            self.process = Process::Unknown(self.next_pause(options, now));
+    /// A process was started, or why not.
+    pub(super) fn was_started(&mut self, outcome: &Result<(), String>, options: &WorkerOptions, now: Time) {
+        match outcome {
+            Ok(()) => {
+                self.is_prepared = true;
+                self.process = Process::Running(Running::new(now, None));
+            }
+            Err(why) => {
+                // What was written is not known, nor whether another process is there.
+                self.order = None;
+                self.process = Process::Unknown(self.next_pause(options, now));
+                self.problem = Some(Problem::Start(format!("cannot be started: {why}")));
+            }
         }
     }
 
-    pub(super) fn alive(&mut self, stamp: Option<i64>, now: Time) {
+    pub(super) fn alive(&mut self, stamp: Option<i64>, options: &WorkerOptions, now: Time) {
         if let Process::Running(running) = &mut self.process
             && stamp.is_some()
             && stamp != running.stamp
         {
             (running.stamp, running.touched_at) = (stamp, Some(now));
+        }
+        if let Process::Running(running) = &self.process {
+            let is_over = match &self.problem {
+                Some(Problem::Start(_)) => running.touched_at.is_some(),
+                Some(Problem::Ends(_)) => now.since(running.since) >= options.restart_reset,
+                None => false,
+            };
+            if is_over {
+                self.problem = None;
+            }
         }
     }
 
@@ -176,6 +216,7 @@ impl Child {
             return None;
         }
         running.end = End::Wanted;
+        running.silence = Some(silence);
         Some(Note::Silent(id.clone(), silence))
     }
 
@@ -200,16 +241,27 @@ impl Child {
         if exit.is_done {
             self.known.done_for = Some(self.known.change);
             self.process = Process::Absent(now);
+            self.problem = None;
             return Note::Done(id.clone());
         }
-        if let Process::Running(running) = &self.process
-            && now.since(running.since) >= options.restart_reset
-        {
-            self.pause = Duration::ZERO;
+        let mut how = exit.how.clone();
+        if let Process::Running(running) = &self.process {
+            if let Some(silence) = running.silence {
+                let silence = humantime::format_duration(Duration::from_secs(silence.as_secs()));
+                how = format!("it was killed, because it gave no sign of life for {silence}");
+            }
+            if now.since(running.since) >= options.restart_reset {
+                self.pause = Duration::ZERO;
+            }
         }
         let pause = self.pause;
+        // The first exit after a long time is no more than a restart.
+        if !pause.is_zero() {
+            let place = "its files `worker.log` and `output` on that host may say more";
+            self.problem = Some(Problem::Ends(format!("ends again and again: {how}; {place}")));
+        }
         self.process = Process::Absent(self.next_pause(options, now));
-        Note::Exited(id.clone(), exit.how.clone(), pause)
+        Note::Exited(id.clone(), how, pause)
     }
 
     /// When the next process is due. Each pause is twice the one before.

@@ -26,6 +26,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use crate::cluster::blobs::ReadBlob;
+use crate::cluster::daemons::supervisor::process_group::wait_with_group;
 use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::platform::PROCESS_PROTOCOL;
 use crate::cluster::program::{ProgramFile, ProgramSum};
@@ -242,7 +243,7 @@ fn wait(child: &mut Child) -> Option<String> {
         // It fails only if the process has just ended.
         let _ = child.kill();
     }
-    match (ended, child.wait()) {
+    match (ended, wait_with_group(child)) {
         (Ok(0), _) => Some(format!("it was killed after {}", humantime::format_duration(ANSWER_TIME))),
         (Err(error), _) => Some(error.to_string()),
         (Ok(_), Ok(status)) => (!status.success()).then(|| status.to_string()),

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use slog::{Logger, error, info, warn};
+use slog::{Logger, debug, error, info, warn};
 
 use crate::cluster::coordination::{
     Coordination, CoordinationError, NodePath, PathError, Record, RecordAccessError, be_present,
@@ -18,6 +18,8 @@ use crate::cluster::coordination::{
 use crate::cluster::daemons::belonging::{
     Belonging, BelongingError, cluster_node, nimbus_node, supervisors_node,
 };
+use crate::cluster::daemons::supervisor::child::ChildId;
+use crate::cluster::daemons::supervisor::problems::PublishedProblems;
 use crate::cluster::platform::Platform;
 use crate::config::Resources;
 
@@ -85,6 +87,7 @@ pub struct Supervisor {
     belonging: Belonging,
     me: SupervisorRecord,
     node: NodePath,
+    problems: PublishedProblems,
     logger: Logger,
     /// What was logged last.
     shown: Option<SupervisorState>,
@@ -97,7 +100,13 @@ impl Supervisor {
     /// When its id is not a name of a node.
     pub fn new(belonging: Belonging, me: SupervisorRecord, logger: Logger) -> Result<Supervisor, PathError> {
         let node = supervisors_node().child(&me.id)?;
-        Ok(Supervisor { belonging, me, node, logger, shown: None })
+        let problems = PublishedProblems::new(&me.id, &me.token)?;
+        Ok(Supervisor { belonging, me, node, problems, logger, shown: None })
+    }
+
+    /// These processes of the host do not run as they should at this time. The next step publishes that.
+    pub fn set_problems(&mut self, problems: &[(ChildId, String)], now: &str) {
+        self.problems.set(problems, now);
     }
 
     /// Its id.
@@ -125,6 +134,13 @@ impl Supervisor {
             Err(error) => SupervisorState::Refuses(error.to_string()),
         };
         self.show(&state);
+        if state == SupervisorState::Registered
+            && let Err(error) = self.problems.publish(coordination)
+        {
+            // The next step tries it again. If the supervisor before this one has published something, it stays until
+            // its session ends.
+            debug!(self.logger, "the problems of processes are not published"; "why" => %error);
+        }
         state
     }
 
@@ -133,7 +149,8 @@ impl Supervisor {
         if !coordination.session().is_connected {
             return;
         }
-        if let Err(error) = coordination.release(&self.node) {
+        let released = self.problems.release(coordination);
+        if let Err(error) = released.and_then(|()| coordination.release(&self.node)) {
             warn!(self.logger, "this host is listed until this session has ended"; "why" => %error);
         }
     }

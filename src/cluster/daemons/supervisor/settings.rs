@@ -1,7 +1,7 @@
 //! What the processes of a host have in common.
 
 use crate::cluster::control::LogSpec;
-use crate::config::{NetOptions, WorkerOptions};
+use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
 
 /// What does not change while a supervisor runs.
 #[derive(Clone, Debug)]
@@ -14,4 +14,6 @@ pub struct HostSettings {
     pub worker: WorkerOptions,
     /// What they log.
     pub log: LogSpec,
+    /// `log_max` and `log_keep` of `[supervisor]`.
+    pub log_files: LogFileOptions,
 }

@@ -30,7 +30,7 @@ pub(super) struct HostedTopology {
     found: Option<FoundTopology>,
     /// Where its master was last.
     place: Option<MasterPlace>,
-    is_over: bool,
+    pub(super) is_over: bool,
     /// Whether the catalog has it, as far as is known.
     pub(super) is_listed: bool,
     /// What the master of this host has reported last.
@@ -333,6 +333,7 @@ impl HostedTopology {
             master: self.place,
             net: settings.net.clone(),
             log: LogLevels::of(found.spec.log.as_ref(), &settings.log),
+            log_files: settings.log_files,
         }
     }
 
@@ -380,5 +381,6 @@ fn master_order(found: &FoundTopology, epoch: u64, settings: &HostSettings) -> M
         net: settings.net.clone(),
         worker: settings.worker.clone(),
         log: LogLevels::of(found.spec.log.as_ref(), &settings.log),
+        log_files: settings.log_files,
     }
 }

@@ -150,6 +150,30 @@ fn what_was_not_read_when_an_output_was_emptied_is_read_from_the_copy() {
     assert!(gap.has_gap && gap.text.is_empty() && gap.next.offset == 0, "{gap:?}");
 }
 
+/// A reader that had read more than was cut off lost its place.
+#[test]
+fn who_has_read_more_of_an_output_than_is_cut_off_goes_on_in_what_has_stayed() {
+    let place = tempfile::tempdir().expect("a directory");
+    append(place.path(), OUTPUT_FILE, "0123456789abcdef".repeat(300).as_bytes());
+    let more = |from| read_log(place.path(), &wish(LogFile::Output, from, 1 << 16)).expect("it is there");
+    let position = more(LogFrom::Last(1)).next;
+    assert_eq!(position.offset, 4800);
+    assert!(rotate_by_copy(&place.path().join(OUTPUT_FILE), 4096, 2).expect("it is copied"));
+    append(place.path(), OUTPUT_FILE, b"new\n");
+    let (mut text, mut from) = (String::new(), position);
+    loop {
+        let piece = more(LogFrom::At(from));
+        assert!(!piece.has_gap, "{piece:?}");
+        text.push_str(&piece.text);
+        from = piece.next;
+        if piece.is_end {
+            break;
+        }
+    }
+    assert_eq!(text, "new\n");
+    assert_eq!(more(LogFrom::Last(1)).text.len(), 4804, "the last lines are read over both files");
+}
+
 #[test]
 fn the_lines_of_one_component_are_those_that_name_it() {
     let place = tempfile::tempdir().expect("a directory");

@@ -98,7 +98,7 @@ fn the_daemons_are_read() {
     assert_eq!(options.cluster.key_file.as_deref(), Some(Path::new("etc/k")));
     assert_eq!(options.supervisor.blobs_from, ["https://nimbus-1:7070"]);
     assert_eq!(options.supervisor.token_file.as_deref(), Some(Path::new("etc/token")));
-    assert_eq!((options.supervisor.log_max, options.supervisor.log_keep), (1 << 20, 2));
+    assert_eq!((options.supervisor.log_files.max, options.supervisor.log_files.keep), (1 << 20, 2));
     let host = &options.supervisor.host;
     assert_eq!((options.supervisor.id.as_deref(), &*host.rack, host.slots), (Some("host-7"), "r2", 16));
     assert_eq!(host.resources.to_string(), "31.5 cores and 64GiB");

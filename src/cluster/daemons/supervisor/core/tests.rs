@@ -18,7 +18,7 @@ use crate::cluster::topologies::{
     AssignmentRecord, BlobHash, MasterRecord, MasterReport, SpecRecord, StateRecord, TopologyBegin,
     TopologyPhase, Wanted,
 };
-use crate::config::{NetOptions, WorkerOptions};
+use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::topology::assignment::Assignment;
 
@@ -31,6 +31,7 @@ fn settings() -> HostSettings {
         net: NetOptions::default(),
         worker: WorkerOptions::default(),
         log: LogSpec::default(),
+        log_files: LogFileOptions::default(),
     }
 }
 
@@ -714,6 +715,90 @@ fn nothing_is_started_that_could_not_be_written_down() {
     world.ends(&worker(1, 0), false);
     world.ticks(5);
     assert_eq!(world.running().len(), 2);
+}
+
+/// What a person is shown, without the names of the children.
+fn problems(world: &World) -> Vec<String> {
+    world.core.problems().into_iter().map(|(_, problem)| problem).collect()
+}
+
+#[test]
+fn what_cannot_be_started_is_a_problem_until_it_gives_a_sign_of_life() {
+    let mut world = World::new();
+    world.starts_fail = true;
+    world.assign(1, [W0].into());
+    world.ticks(20);
+    assert_eq!(world.core.problems(), [(worker(1, 0), "cannot be started: it is not to be".to_owned())]);
+    world.starts_fail = false;
+    while world.running().is_empty() {
+        assert_eq!(problems(&world).len(), 1);
+        world.tick();
+    }
+    world.tick();
+    assert_eq!(problems(&world).len(), 1, "that it was started shows nothing yet");
+    world.ticks(3);
+    assert_eq!(problems(&world), [""; 0]);
+}
+
+#[test]
+fn what_ends_again_and_again_is_a_problem_until_one_lives() {
+    let mut world = World::with(&[W0, W1]);
+    let ends = |world: &mut World| {
+        world.ends(&worker(1, 0), false);
+        while world.holder(&worker(1, 0)).is_none() {
+            world.tick();
+        }
+        world.ticks(3);
+    };
+    ends(&mut world);
+    assert_eq!(problems(&world), [""; 0], "one restart is none");
+    ends(&mut world);
+    let [(id, problem)] = &world.core.problems()[..] else { panic!("{:?}", world.core.problems()) };
+    assert_eq!(*id, worker(1, 0));
+    assert!(problem.starts_with("ends again and again: as a test wants it; "), "{problem}");
+    let before = problems(&world);
+    ends(&mut world);
+    assert_eq!(problems(&world), before, "its text does not change with each restart");
+    world.ticks(590);
+    assert_eq!(problems(&world), before, "it has not run for `worker.restart_reset` yet");
+    world.ticks(20);
+    assert_eq!(problems(&world), [""; 0]);
+    // What is not wanted any more is nobody's problem.
+    ends(&mut world);
+    ends(&mut world);
+    assert_eq!(problems(&world).len(), 1);
+    world.assign(1, [W1].into());
+    world.ticks(3);
+    assert_eq!(problems(&world), [""; 0]);
+}
+
+#[test]
+fn a_process_that_was_killed_because_it_was_silent_is_shown_with_that() {
+    let mut world = World::with(&[W0]);
+    for _ in 0..2 {
+        let before = world.started(&worker(1, 0));
+        world.holder(&worker(1, 0)).expect("it runs").hangs = true;
+        while world.started(&worker(1, 0)) == before {
+            world.tick();
+        }
+        world.ticks(3);
+    }
+    let problems = problems(&world);
+    assert!(problems[0].contains("it was killed, because it gave no sign of life for "), "{problems:?}");
+}
+
+#[test]
+fn that_children_cannot_be_written_down_is_the_problem_of_each() {
+    let mut world = World::new();
+    world.saves_fail = true;
+    world.assign(1, [MASTER, W0].into());
+    world.ticks(5);
+    let seen = problems(&world);
+    assert_eq!(seen.len(), 2);
+    assert!(seen.iter().all(|problem| problem.ends_with("the disk is full")), "{seen:?}");
+    world.saves_fail = false;
+    world.ticks(30);
+    assert_eq!(problems(&world), [""; 0]);
 }
 
 /// The host of a master was changed to another one and back while this host could not reach the service.
