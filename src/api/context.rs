@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
 use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry, OTHER_LOSSES};
+use crate::secrets::{Secret, SecretValue};
 use crate::state::StateRegistry;
 
 /// What a [`TaskContext`] is made of; the runtime fills it in.
@@ -315,6 +316,36 @@ impl TaskContext {
     /// ```
     pub fn resources(&self) -> &WorkerResources {
         self.0.worker.resources()
+    }
+
+    /// The text of a setting that is a secret. It is read anew each time, so a component that reads it whenever it connects
+    /// uses a value that was replaced. The error names the secret and its file, and shows nothing of a text. It is not
+    /// fatal: the task is built again after growing pauses, and the secret may be there by then.
+    ///
+    /// # Errors
+    /// When the secret that the setting names cannot be read on this host.
+    ///
+    /// # Examples
+    /// [`Secret`] has a whole component.
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Notify {
+    ///     token: Secret,
+    ///     header: String,
+    /// }
+    ///
+    /// fn prepare(notify: &mut Notify, context: &TaskContext) -> Result<(), TaskError> {
+    ///     notify.header = format!("Bearer {}", context.secret(&notify.token)?.reveal());
+    ///     Ok(())
+    /// }
+    /// # let mut notify = Notify { token: "hush".to_owned().into(), header: String::new() };
+    /// # prepare(&mut notify, &squall::testing::HarnessOptions::default().task_context())?;
+    /// # assert_eq!(notify.header, "Bearer hush");
+    /// # Ok::<(), TaskError>(())
+    /// ```
+    pub fn secret(&self, setting: &Secret) -> Result<SecretValue, TaskError> {
+        self.0.worker.secret(setting)
     }
 
     /// The clock of the task: real in production, simulated in tests.

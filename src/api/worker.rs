@@ -12,6 +12,10 @@ use smol_str::SmolStr;
 
 use crate::api::error::TaskError;
 use crate::ids::{Incarnation, WorkerId};
+use crate::secrets::{Secret, SecretDirectory, SecretError, SecretValue};
+
+/// The key of the [`SecretDirectory`] of a process.
+const SECRETS_RESOURCE: &str = "__secrets";
 
 type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 
@@ -90,6 +94,32 @@ impl WorkerResources {
     /// ```
     pub fn contains(&self, key: &str) -> bool {
         self.lock().contains_key(key)
+    }
+
+    /// Sets where the secrets of this process are. `squall run` and the workers of a cluster do so; a program that starts a
+    /// topology itself does it before.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use squall::api::WorkerResources;
+    /// use squall::runtime::{LocalOptions, RunningTopology};
+    /// use squall::secrets::SecretDirectory;
+    ///
+    /// # fn start(topology: squall::topology::Topology) -> Result<(), Box<dyn std::error::Error>> {
+    /// let resources = WorkerResources::default();
+    /// resources.set_secrets(SecretDirectory::new("/etc/orders/secrets"));
+    /// RunningTopology::start(topology, LocalOptions { resources, ..LocalOptions::default() })?.join();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_secrets(&self, secrets: SecretDirectory) {
+        self.set(SECRETS_RESOURCE, secrets);
+    }
+
+    /// Where the secrets of this process are: nowhere, unless that was set.
+    pub(crate) fn secrets(&self) -> SecretDirectory {
+        self.get::<SecretDirectory>(SECRETS_RESOURCE)
+            .map_or_else(SecretDirectory::none, |secrets| (*secrets).clone())
     }
 
     pub(crate) fn set_shared(&self, key: &str, object: Arc<dyn Any + Send + Sync>) {
@@ -293,6 +323,38 @@ impl WorkerContext {
     /// ```
     pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, TaskError> {
         setting(&self.0.settings, key)
+    }
+
+    /// The text of a setting that is a secret, read anew each time. The error names the secret and its file, and shows
+    /// nothing of a text. It is not fatal: the secret may be there at the next attempt.
+    ///
+    /// # Errors
+    /// When the secret that the setting names cannot be read on this host.
+    ///
+    /// # Examples
+    /// A pool that all tasks share, for `Registry::resource`:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Pool {
+    ///     url: String,
+    /// }
+    ///
+    /// fn pool(worker: &WorkerContext) -> Result<Pool, TaskError> {
+    ///     let url: Secret = worker.setting("database")?;
+    ///     Ok(Pool { url: worker.secret(&url)?.reveal().to_owned() })
+    /// }
+    /// # let settings = toml::toml! { database = { secret = "orders-db" } };
+    /// # let options = squall::testing::HarnessOptions { settings, ..Default::default() };
+    /// # let error = pool(options.task_context().worker()).err().unwrap();
+    /// # assert!(error.to_string().contains("`orders-db`"), "{error}");
+    /// ```
+    pub fn secret(&self, setting: &Secret) -> Result<SecretValue, TaskError> {
+        self.secret_value(setting).map_err(|error| TaskError::new(error.with_remedy()))
+    }
+
+    pub(crate) fn secret_value(&self, setting: &Secret) -> Result<SecretValue, SecretError> {
+        self.resources().secrets().value_of(setting)
     }
 
     /// Objects that all tasks of the worker share.
