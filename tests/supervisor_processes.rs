@@ -200,7 +200,7 @@ fn children_options(directory: &Path) -> ChildrenOptions {
 
 fn settings() -> HostSettings {
     let (net, worker) = (NetOptions::default(), worker_options());
-    HostSettings { id: ME.to_owned(), net, worker, log: Default::default() }
+    HostSettings { id: ME.to_owned(), net, worker, secrets: Default::default(), log: Default::default() }
 }
 
 /// Runs until it is killed, or until there is a file `end`; then its children are ended.
@@ -250,6 +250,7 @@ fn a_supervisor_for_other_tests() {
             slots: offered.slots,
             resources: offered.resources,
             platform: Platform::of_this_machine(),
+            secrets: Default::default(),
             token: std::process::id().to_string(),
             started_at: String::new(),
         };

@@ -180,6 +180,7 @@ impl Host {
             run: self.order.spec.run.clone(),
             worker,
             master,
+            secrets: Default::default(),
             net: patient(),
             log: LogSpec::default(),
         };

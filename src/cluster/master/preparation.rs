@@ -117,6 +117,7 @@ pub(super) fn prepare(
         members: Members::default(),
         net: options.net.clone(),
         worker_options: options.worker.clone(),
+        secrets: options.secrets.clone(),
         log: options.log.clone(),
         print: options.print,
         checkpoints: opened.as_ref().map(|(directory, _)| directory.clone()),
