@@ -1527,8 +1527,8 @@ config = { state = "totals", by = ["id"], function = "count" }
         };
         let found = || lines(load(&host, "t", &registry(), &[]));
         let of_login = |at: &str, name: &str| lacks(&format!("14:{at}"), name);
-        let (url, password) = (lacks("7:7", "totals-db"), of_login("41", "orders-db"));
-        assert_eq!(found(), [url.clone(), password, of_login("75", "proxy")]);
+        let (url, password) = (lacks("7:7", "totals-db"), of_login("40", "orders-db"));
+        assert_eq!(found(), [url.clone(), password, of_login("74", "proxy")]);
         host.1.set(&name("orders-db"), b"hush").unwrap();
         host.1.set(&name("proxy"), b"hush").unwrap();
         assert_eq!(found(), [url]);

@@ -7,7 +7,8 @@ use smol_str::SmolStr;
 
 use crate::api::component_info::{ComponentInfo, InputInfo};
 use crate::api::error::TaskError;
-use crate::api::worker::{WorkerContext, WorkerResources, setting};
+use crate::api::resources::WorkerResources;
+use crate::api::worker::{WorkerContext, setting};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
@@ -318,31 +319,19 @@ impl TaskContext {
         self.0.worker.resources()
     }
 
-    /// The text of a setting that is a secret. It is read anew each time, so a component that reads it whenever it connects
-    /// uses a value that was replaced. The error names the secret and its file, and shows nothing of a text. It is not
-    /// fatal: the task is built again after growing pauses, and the secret may be there by then.
+    /// The text of a setting that is a secret, as [`WorkerContext::secret`] reads it. [`Secret`] has a whole component.
     ///
     /// # Errors
     /// When the secret that the setting names cannot be read on this host.
     ///
     /// # Examples
-    /// [`Secret`] has a whole component.
     /// ```
     /// use squall::prelude::*;
     ///
-    /// struct Notify {
-    ///     token: Secret,
-    ///     header: String,
+    /// fn header(context: &TaskContext, token: &Secret) -> Result<String, TaskError> {
+    ///     Ok(format!("Bearer {}", context.secret(token)?.reveal()))
     /// }
-    ///
-    /// fn prepare(notify: &mut Notify, context: &TaskContext) -> Result<(), TaskError> {
-    ///     notify.header = format!("Bearer {}", context.secret(&notify.token)?.reveal());
-    ///     Ok(())
-    /// }
-    /// # let mut notify = Notify { token: "hush".to_owned().into(), header: String::new() };
-    /// # prepare(&mut notify, &squall::testing::HarnessOptions::default().task_context())?;
-    /// # assert_eq!(notify.header, "Bearer hush");
-    /// # Ok::<(), TaskError>(())
+    /// # header(&squall::testing::HarnessOptions::default().task_context(), &"hush".to_owned().into()).unwrap();
     /// ```
     pub fn secret(&self, setting: &Secret) -> Result<SecretValue, TaskError> {
         self.0.worker.secret(setting)

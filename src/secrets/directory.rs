@@ -170,7 +170,7 @@ impl SecretDirectory {
         let removed = File::open(directory).and_then(|opened| {
             flock(&opened, FlockOperation::LockExclusive)?;
             unlinkat(&opened, name.as_str(), AtFlags::empty())?;
-            Ok(opened.sync_all()?)
+            opened.sync_all()
         });
         match removed {
             Ok(()) => Ok(true),

@@ -111,7 +111,7 @@ impl Orders {
         for args in [
             &["status", "orders", "--output", "json"][..],
             &["list", "--output", "json"],
-            &["cluster", "--output", "json"],
+            &["cluster", "--json"],
             &["errors", "orders"],
             &["logs", "orders", "--lines", "1000"],
         ] {

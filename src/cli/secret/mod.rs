@@ -17,11 +17,11 @@ Examples:
   squall secret remove orders-db
 
 A topology names a secret by { secret = \"orders-db\" } where a setting is one, such as the `url` of
-`postgres`. Its value is a file of this host, which nobody else may read. In a cluster, each host that is
-to run the topology needs it: run the command there. Values are never sent, logged or shown.
+`postgres`. Its value is a file of this host, which nobody else may read. In a cluster, each host
+that is to run the topology needs it: run the command there. Values are never sent, logged or shown.
 
-Without --directory, secrets are in the directory that `directory` in `[secrets]` of the engine's file
-names, or in squall/secrets in $XDG_STATE_HOME or ~/.local/state.
+Without --directory, secrets are in the directory that `directory` in `[secrets]` of the engine's
+file names, or in squall/secrets in $XDG_STATE_HOME or ~/.local/state.
 
 Exit codes: 0 done; 1 it failed, or there is no such secret; 2 the command line is wrong.";
 

@@ -10,8 +10,8 @@ const EXAMPLES: &str = "\
 Examples:
   squall secret remove orders-db
 
-Components that are open go on with the value that they have read. One that is opened or connects after
-this fails, and tries again, until the secret is there again.
+Components that are open go on with the value that they have read. One that is opened or connects
+after this fails, and tries again, until the secret is there again.
 
 Exit codes: 0 done; 1 there is no such secret, or it failed; 2 the command line is wrong.";
 

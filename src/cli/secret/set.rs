@@ -18,10 +18,9 @@ Examples:
   read -rs VALUE && printf %s \"$VALUE\" | squall secret set orders-db     typed, and not shown
 
 The value is never an argument, because `ps` shows arguments, and a terminal is not read, because it
-shows what is typed. The value is at most 64 KiB of UTF-8, and one line end at its end is left out when it
-is read.
-The file gets mode 600, and a new directory mode 700. A value that is there is replaced as a whole:
-components that run use it from their next connection or restart on.
+shows what is typed. The value is at most 64 KiB of UTF-8, and one line end at its end is left out
+when it is read. The file gets mode 600, and a new directory mode 700. A value that is there is
+replaced as a whole: components that run use it from their next connection or restart on.
 
 Exit codes: 0 done; 1 it failed; 2 the command line is wrong.";
 

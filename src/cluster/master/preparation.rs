@@ -90,7 +90,9 @@ pub(super) fn prepare(
             let directory = checkpoint_directory(topology)?;
             let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
             let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-            let trial = Trial { resources: WorkerResources::default(), workers: options.workers };
+            let resources = WorkerResources::default();
+            resources.set_secrets(options.secrets.clone());
+            let trial = Trial { resources, workers: options.workers };
             let (begin, dropped) = (options.checkpoints.clone(), &options.allow_dropped_state);
             let opened = match identity.appointment {
                 Some(_) => {

@@ -166,35 +166,20 @@ impl Supervisor {
     /// Finds out which secrets this host has, and returns whether they are others than before. If that cannot be found
     /// out, it has those that it had.
     pub(super) fn look_at_secrets(&mut self) -> bool {
-        let before = self.me.secrets.clone();
-        let wrong = match self.secrets.names() {
-            Err(error) => Some(error.to_string()),
-            Ok(names) => {
-                let mut usable: Vec<SecretName> = Vec::new();
-                let mut wrong = None;
-                for name in names {
-                    match self.secrets.check(&name) {
-                        Ok(()) => usable.push(name),
-                        Err(error) => wrong = wrong.or(Some(error.to_string())),
-                    }
-                }
-                if usable.len() > SECRETS_MAX {
-                    let many =
-                        format!("there are {}, and the first {SECRETS_MAX} are published", usable.len());
-                    wrong = wrong.or(Some(many));
-                    usable.truncate(SECRETS_MAX);
-                }
-                self.me.secrets = usable.into_iter().collect();
-                wrong
-            }
-        };
+        let (found, wrong) = usable_secrets(&self.secrets);
         if self.shown_of_secrets != wrong {
             if let Some(why) = &wrong {
                 warn!(self.logger, "not all secrets of this host can be used"; "why" => why);
             }
             self.shown_of_secrets = wrong;
         }
-        self.me.secrets != before
+        match found {
+            Some(found) if found != self.me.secrets => {
+                self.me.secrets = found;
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     fn register(&self, coordination: &dyn Coordination) -> SupervisorState {
@@ -239,4 +224,23 @@ impl Supervisor {
         }
         self.shown = Some(state.clone());
     }
+}
+
+/// The names of the secrets that can be used, or `None` if that cannot be found out; and what is wrong, if anything is.
+fn usable_secrets(secrets: &SecretDirectory) -> (Option<BTreeSet<SecretName>>, Option<String>) {
+    let names = match secrets.names() {
+        Ok(names) => names,
+        Err(error) => return (None, Some(error.to_string())),
+    };
+    let (mut usable, mut wrong) = (BTreeSet::new(), None);
+    for name in names {
+        match secrets.check(&name) {
+            Ok(()) if usable.len() < SECRETS_MAX => _ = usable.insert(name),
+            Ok(()) => {
+                wrong.get_or_insert_with(|| format!("only the first {SECRETS_MAX} are published"));
+            }
+            Err(error) => _ = wrong.get_or_insert_with(|| error.to_string()),
+        }
+    }
+    (Some(usable), wrong)
 }
