@@ -37,7 +37,11 @@ pub(crate) fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     read_at_most(open_regular(path)?, limit)
 }
 
-fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
+/// Reads an opened file of at most so many bytes.
+///
+/// # Errors
+/// When reading fails, or the file is longer.
+pub(crate) fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     match bytes.len() as u64 > limit {
@@ -51,13 +55,21 @@ fn read_at_most(file: File, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read_regular`], or when its mode lets others read it.
 pub(crate) fn read_private(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    read_at_most(open_private(path)?, limit)
+}
+
+/// Opens a regular file that nobody but its owner can read.
+///
+/// # Errors
+/// As [`open_regular`], or when its mode lets others read it.
+pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     let file = open_regular(path)?;
     let mode = file.metadata()?.mode() & 0o777;
     if mode & 0o077 != 0 {
         let why = format!("others may read it (its mode is {mode:o}): it holds a secret, so use `chmod 600`");
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }
-    read_at_most(file, limit)
+    Ok(file)
 }
 
 /// Writes a file of a directory as a whole and durably: after a crash its name has the old content or the new one.

@@ -20,6 +20,7 @@ pub mod metrics;
 #[doc(hidden)]
 pub mod net;
 pub mod runtime;
+pub mod secrets;
 pub mod state;
 pub mod testing;
 // Text as people may see it. Public only for the tests of this package.
@@ -42,6 +43,7 @@ pub mod prelude {
     };
     pub use crate::config::Delivery;
     pub use crate::ids::{MessageId, TaskId};
+    pub use crate::secrets::Secret;
     pub use crate::state::Ttl;
     pub use crate::topology::TopologyBuilder;
     pub use crate::topology::registry::{NoSettings, Registry, SettingError};

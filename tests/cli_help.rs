@@ -84,6 +84,10 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["user", "add", "--help"]), file!["snapshots/help_user_add.txt"]);
     assert_data_eq!(stdout_of(&["user", "list", "--help"]), file!["snapshots/help_user_list.txt"]);
     assert_data_eq!(stdout_of(&["user", "remove", "--help"]), file!["snapshots/help_user_remove.txt"]);
+    assert_data_eq!(stdout_of(&["secret", "--help"]), file!["snapshots/help_secret.txt"]);
+    assert_data_eq!(stdout_of(&["secret", "set", "--help"]), file!["snapshots/help_secret_set.txt"]);
+    assert_data_eq!(stdout_of(&["secret", "list", "--help"]), file!["snapshots/help_secret_list.txt"]);
+    assert_data_eq!(stdout_of(&["secret", "remove", "--help"]), file!["snapshots/help_secret_remove.txt"]);
     assert_data_eq!(stdout_of(&["zk", "--help"]), file!["snapshots/help_zk.txt"]);
     assert_data_eq!(stdout_of(&["zk", "ls", "--help"]), file!["snapshots/help_zk_ls.txt"]);
     assert_data_eq!(stdout_of(&["zk", "get", "--help"]), file!["snapshots/help_zk_get.txt"]);
@@ -133,6 +137,9 @@ fn the_manual_knows_every_flag() {
         "user add",
         "user list",
         "user remove",
+        "secret set",
+        "secret list",
+        "secret remove",
         "zk ls",
         "zk get",
         "doctor",

@@ -2,6 +2,9 @@
 //! do nothing when the data of the cluster are lost. With a real ZooKeeper and real processes: tests/zookeeper/daemons.rs.
 
 use std::collections::BTreeMap;
+use std::fs::{OpenOptions, Permissions, set_permissions};
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,12 +14,14 @@ use slog::{Discard, Logger, o};
 use squall::clock::{Clock, Time};
 use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination as _, MemoryClient, MemoryOptions, MemoryService, NodePath,
+    decode_record,
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Nimbus, NimbusState, Supervisor, SupervisorRecord, SupervisorState};
 use squall::cluster::platform::Platform;
 use squall::cluster::topologies::ClusterKey;
 use squall::config::HostOptions;
+use squall::secrets::{SecretDirectory, SecretName};
 use tempfile::TempDir;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -100,6 +105,7 @@ impl World {
             slots: offered.slots,
             resources: offered.resources,
             platform: Platform::of_this_machine(),
+            secrets: Default::default(),
             token: format!("{:016x}", self.starts),
             started_at: self.clock.wall_nanos().to_string(),
         };
@@ -201,6 +207,50 @@ fn the_first_nimbus_begins_the_cluster_and_supervisors_wait_for_it() {
     assert_eq!(world.nimbuses[1].state, Some(NimbusState::StandsBy { leader: Some(leader) }));
     assert_eq!(world.supervisors[0].state, Some(SupervisorState::Registered));
     assert_eq!(world.children("/supervisors"), ["a"]);
+}
+
+/// The names of the secrets that a host publishes.
+fn published(world: &World, host: &str) -> Vec<String> {
+    let node = path("/supervisors").child(host).unwrap();
+    let found = world.service.client().get(&node).unwrap().expect("it is registered");
+    let record: SupervisorRecord = decode_record(&node, &found.data).unwrap();
+    record.secrets.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_supervisor_publishes_the_names_of_the_secrets_that_can_be_used() {
+    let mut world = World::new();
+    world.start_nimbus("x");
+    world.ticks(3);
+    world.start_supervisor("a");
+    let place = world.disk("secrets").join("of-a");
+    let secrets = SecretDirectory::new(&place);
+    let daemon = world.supervisors.remove(0);
+    world.supervisors.push(Running { daemon: daemon.daemon.with_secrets(secrets.clone()), ..daemon });
+    world.ticks(3);
+    assert_eq!(published(&world, "a"), [""; 0], "there is no directory");
+    let name = |text: &str| text.parse::<SecretName>().unwrap();
+    secrets.set(&name("orders-db"), b"hush").unwrap();
+    secrets.set(&name("pager"), b"hush").unwrap();
+    world.ticks(2);
+    assert_eq!(published(&world, "a"), ["orders-db", "pager"]);
+    set_permissions(place.join("pager"), Permissions::from_mode(0o644)).unwrap();
+    world.ticks(2);
+    assert_eq!(published(&world, "a"), ["orders-db"], "others may read it");
+    // While the directory cannot be used, the host has what it had: its workers may have read it.
+    set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
+    world.ticks(2);
+    assert_eq!(published(&world, "a"), ["orders-db"]);
+    set_permissions(&place, Permissions::from_mode(0o700)).unwrap();
+    secrets.remove(&name("orders-db")).unwrap();
+    for at in 0..1001 {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(place.join(format!("{at:064}"))).unwrap().write_all(b"x").unwrap();
+    }
+    world.ticks(2);
+    let names = published(&world, "a");
+    assert_eq!((names.len(), names.last()), (1000, Some(&format!("{:064}", 999))), "the first are published");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use squall::cluster::topologies::{
     topologies_node,
 };
 use squall::config::HostOptions;
-use squall::prelude::Registry;
+use squall::prelude::{Registry, Secret, Streams, bolt_fn};
 use squall::topology::declare::MemorySource;
 use tempfile::TempDir;
 
@@ -210,7 +210,32 @@ fn source_of(name: &str, workers: u16, more: &str, parallelism: u32) -> Vec<u8> 
          bolt.split = {{ type = 'split', parallelism = {parallelism}, inputs = ['lines'] }}"
     );
     let files = MemorySource::new().file("t.toml", text);
-    let recorded = TopologySource::record(&files, "t.toml", &Registry::with_standard(), &[]);
+    let recorded = TopologySource::record(&files, "t.toml", &registry(), &[]);
+    serde_json::to_vec(&recorded.expect("it is valid").0).expect("it is JSON")
+}
+
+/// squall's own components, and a bolt with a secret.
+fn registry() -> Registry {
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    #[expect(dead_code, reason = "only read")]
+    struct LoginSettings {
+        password: Secret,
+    }
+
+    let mut registry = Registry::with_standard();
+    registry.bolt("login", "Logs in.", |_: &LoginSettings| Ok(bolt_fn(Streams::none(), |_, _| Ok(()))));
+    registry
+}
+
+/// A topology `orders` that needs the secret `db`.
+fn source_with_secret(more: &str) -> Vec<u8> {
+    let text = format!(
+        "topology = {{ name = 'orders', workers = 2 }}
+         spout.orders = {{ type = 'generate', config.fields.id = '{{seq}}' }}
+         bolt.login = {{ type = 'login', parallelism = 2, inputs = ['orders'], config.password.secret = 'db'{more} }}"
+    );
+    let files = MemorySource::new().file("t.toml", text);
+    let recorded = TopologySource::record(&files, "t.toml", &registry(), &[]);
     serde_json::to_vec(&recorded.expect("it is valid").0).expect("it is JSON")
 }
 
@@ -248,7 +273,7 @@ impl World {
             coordination: client.clone(),
             clock: self.clock.clone(),
             blobs: self.blobs(),
-            registry: Registry::with_standard(),
+            registry: registry(),
             supervisor_timeout: TIMEOUT,
             blacklist: BlacklistOptions::default(),
             rng: StdRng::seed_from_u64(self.epochs),
@@ -266,15 +291,28 @@ impl World {
     }
 
     fn begin_host(&mut self, id: &str) {
+        self.begin_host_with(id, &[]);
+    }
+
+    /// A host that has these secrets. If it is there already, it has them from now on.
+    fn begin_host_with(&mut self, id: &str, secrets: &[&str]) {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = (String::new(), String::new());
         let platform = Platform::of_this_machine();
-        let record =
-            SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at };
+        let secrets = secrets.iter().map(|name| name.parse().unwrap()).collect();
+        let record = SupervisorRecord {
+            id: id.to_owned(),
+            rack,
+            slots,
+            resources,
+            platform,
+            secrets,
+            token,
+            started_at,
+        };
         let node = path("/supervisors").child(id).unwrap();
-        let client = self.service.client();
+        let client = self.hosts.entry(id.to_owned()).or_insert_with(|| self.service.client());
         client.hold(&node, &encode_record(&node, &record).unwrap()).unwrap();
-        self.hosts.insert(id.to_owned(), client);
     }
 
     fn lose_host(&mut self, id: &str) {
@@ -460,6 +498,85 @@ fn a_topology_is_that_of_the_user_who_submits_it() {
     let refused = nimbus.leader.submit(&SubmitRequest { access: long, ..request }, &bob).unwrap_err();
     assert!(refused.to_string().contains("at most 256 users"), "{refused}");
     assert_eq!(nimbus.info("words").id, last);
+}
+
+/// What is refused names the secret, and the hosts that lack it.
+#[track_caller]
+fn check_lacks<T: std::fmt::Debug>(asked: Result<T, OperationError>, expected: &str) {
+    match asked {
+        Err(OperationError::Conflict(why)) => assert!(why.contains(expected), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_topology_runs_on_hosts_that_have_its_secrets() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let bytes = source_with_secret("");
+    let hash = BlobHash::of(&bytes);
+    nimbus.leader.put_blob(&hash, &bytes).unwrap();
+    let submit = |dry_run| {
+        let request = SubmitRequest { dry_run, ..request(hash.clone()) };
+        nimbus.leader.submit(&request, &Caller::Anybody)
+    };
+    let tree = world.tree();
+    for dry_run in [true, false] {
+        check_lacks(
+            submit(dry_run),
+            "topology `orders` needs: no host has the secret `db`; run `squall secret set db`",
+        );
+    }
+    assert_eq!(world.tree(), tree, "nothing was written");
+    // A host that is to be emptied is none.
+    world.begin_host_with("b", &["db", "other"]);
+    nimbus.leader.drain("b", true).unwrap();
+    check_lacks(submit(false), "no host has the secret `db`");
+    nimbus.leader.drain("b", false).unwrap();
+    let submitted = submit(true).expect("it fits");
+    assert_eq!(hosts_of(&submitted.workers), ["b", "b"]);
+    let submitted = submit(false).expect("it is taken");
+    assert_eq!((hosts_of(&submitted.workers), &submitted.short), (vec!["b", "b"], &None));
+
+    // Without the secret what runs goes on, and is not begun anew.
+    let id = submitted.id.expect("it has an id");
+    world.report(&id, TopologyPhase::Active);
+    world.begin_host_with("b", &[]);
+    let tree = world.pass(&nimbus, Duration::from_secs(30));
+    assert_eq!(hosts_of(&nimbus.info("orders").workers), ["b", "b"]);
+    check_lacks(nimbus.leader.restart("orders"), "no host has the secret `db`");
+    let rebalance = RebalanceRequest { overrides: Vec::new(), dry_run: false };
+    check_lacks(nimbus.leader.rebalance("orders", &rebalance), "no host has the secret `db`");
+    assert_eq!(world.tree(), tree, "nothing was written");
+    // It leaves for a host that has it, if it begins anew.
+    world.begin_host_with("a", &["db"]);
+    world.pass(&nimbus, Duration::from_secs(1));
+    assert_eq!(hosts_of(&nimbus.info("orders").workers), ["b", "b"], "it stays as long as it goes on");
+    nimbus.leader.restart("orders").expect("a host has the secret");
+    assert_eq!(hosts_of(&nimbus.info("orders").workers), ["a", "a"]);
+}
+
+#[test]
+fn an_upgrade_to_a_topology_with_a_secret_needs_a_host_that_has_it() {
+    let mut world = World::new(&["a", "b"]);
+    let nimbus = world.leader();
+    let before = source_of("orders", 2, "", 3);
+    let hash = BlobHash::of(&before);
+    nimbus.leader.put_blob(&hash, &before).unwrap();
+    let submitted = nimbus.leader.submit(&request(hash), &Caller::Anybody).expect("it is taken");
+    assert_eq!(hosts_of(&submitted.workers), ["a", "b"]);
+    world.report(&submitted.id.expect("it has an id"), TopologyPhase::Active);
+    let after = source_with_secret("");
+    nimbus.leader.put_blob(&BlobHash::of(&after), &after).unwrap();
+    let upgrade =
+        |dry_run| nimbus.leader.upgrade("orders", &UpgradeRequest { dry_run, ..upgrade_to(&after) });
+    let short = upgrade(true).expect("it is planned").short.expect("it is short");
+    assert!(short.contains("no host has the secret `db`"), "{short}");
+    check_lacks(upgrade(false), "no host has the secret `db`");
+    assert_eq!(hosts_of(&nimbus.info("orders").workers), ["a", "b"]);
+    world.begin_host_with("b", &["db"]);
+    upgrade(false).expect("a host has the secret");
+    assert_eq!(hosts_of(&nimbus.info("orders").workers), ["b", "b"]);
 }
 
 #[test]

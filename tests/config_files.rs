@@ -47,12 +47,12 @@ fn check(file: &str, tables_read: &[&str]) {
 
 #[test]
 fn the_file_of_a_nimbus_has_the_tables_that_it_reads() {
-    check("config/nimbus.toml", &["net.tls", "zookeeper", "cluster", "nimbus"]);
+    check("config/nimbus.toml", &["net.tls", "zookeeper", "cluster", "nimbus", "secrets"]);
 }
 
 #[test]
 fn the_file_of_a_supervisor_has_the_tables_that_it_reads() {
-    check("config/supervisor.toml", &["net", "worker", "zookeeper", "cluster", "supervisor"]);
+    check("config/supervisor.toml", &["net", "worker", "zookeeper", "cluster", "supervisor", "secrets"]);
 }
 
 #[test]

@@ -219,7 +219,8 @@ fn children_options(directory: &Path) -> ChildrenOptions {
 fn settings() -> HostSettings {
     let (net, worker) = (NetOptions::default(), worker_options());
     let log_files = LogFileOptions { max: 4096, keep: 1 };
-    HostSettings { id: ME.to_owned(), net, worker, log: Default::default(), log_files }
+    let (secrets, log) = Default::default();
+    HostSettings { id: ME.to_owned(), net, worker, secrets, log, log_files }
 }
 
 /// Runs until it is killed, or until there is a file `end`; then its children are ended.
@@ -270,6 +271,7 @@ fn a_supervisor_for_other_tests() {
             slots: offered.slots,
             resources: offered.resources,
             platform: Platform::of_this_machine(),
+            secrets: Default::default(),
             token: std::process::id().to_string(),
             started_at: String::new(),
         };

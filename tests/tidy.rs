@@ -36,6 +36,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "text",
             "files",
             "ids",
+            "secrets",
             "clock",
             "logging",
             "metrics",

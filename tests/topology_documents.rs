@@ -1408,3 +1408,173 @@ fn hooks_are_registered_names() {
     assert_eq!(hook.place.as_ref().unwrap().to_string(), "t:1:35");
     assert_eq!(hook.one_line(), "no hook `b` is registered (none is registered; see `Registry::hook`)");
 }
+
+/// A bolt with settings that are secrets, and a state with one.
+mod secrets {
+    use std::path::Path;
+
+    use schemars::JsonSchema;
+    use serde::Deserialize;
+    use squall::api::{BackingMap, MapOpening, StateStore, TaskError};
+    use squall::prelude::{Registry, Secret};
+    use squall::secrets::{SecretDirectory, SecretError, SecretName};
+    use squall::testing::Capture;
+    use squall::topology::TopologyOutline;
+
+    use super::*;
+
+    #[derive(Clone, Deserialize, JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only read")]
+    struct LoginSettings {
+        user: String,
+        password: Secret,
+        #[serde(default)]
+        proxy: Option<Secret>,
+    }
+
+    #[derive(Clone, Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "only read")]
+    struct StoreSettings {
+        url: Secret,
+    }
+
+    struct Store;
+
+    impl StateStore for Store {
+        fn open(&self, _: &MapOpening<'_>) -> Result<Box<dyn BackingMap>, TaskError> {
+            Err(TaskError::new("nowhere"))
+        }
+    }
+
+    fn registry() -> Registry {
+        let mut registry = Registry::with_standard();
+        registry.bolt("login", "Logs in.", |_: &LoginSettings| Ok(Capture::new().bolt()()));
+        registry.state_type("store", "A store.", |_: &StoreSettings| Ok(Store));
+        registry
+    }
+
+    const ORDERS: &str = r#"
+[topology]
+name = "orders"
+delivery = "exactly-once"
+[state.totals]
+type = "store"
+url = { secret = "totals-db" }
+[spout.orders]
+type = "generate"
+config.fields = { id = "{seq}" }
+[bolt.login]
+type = "login"
+inputs = ["orders"]
+config = { user = "squall", password = { secret = "orders-db" }, proxy = { secret = "proxy" } }
+[bolt.totals]
+type = "aggregate"
+inputs = [{ from = "orders", fields = ["id"] }]
+config = { state = "totals", by = ["id"], function = "count" }
+"#;
+
+    /// A document, and the secrets of a host.
+    struct Host(MemorySource, SecretDirectory);
+
+    impl Source for Host {
+        fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> std::io::Result<Vec<u8>> {
+            self.0.read(path, named_by, at_most)
+        }
+
+        fn variable(&self, name: &str) -> Result<String, NoVariable> {
+            self.0.variable(name)
+        }
+
+        fn secret(&self, name: &SecretName) -> Result<(), SecretError> {
+            self.1.read(name).map(drop)
+        }
+    }
+
+    fn host(document: &str, directory: &Path) -> Host {
+        Host(MemorySource::new().file("t", document), SecretDirectory::new(directory))
+    }
+
+    fn name(text: &str) -> SecretName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_topology_knows_their_names_and_so_does_its_outline() {
+        let topology = parse_str("t", ORDERS, &registry()).unwrap();
+        let expected = ["orders-db", "proxy", "totals-db"].map(name);
+        assert_eq!(topology.secrets().cloned().collect::<Vec<_>>(), expected);
+        let outline = serde_json::to_string(&TopologyOutline::of(&topology)).unwrap();
+        let outline: TopologyOutline = serde_json::from_str(&outline).unwrap();
+        let placed = outline.to_topology().unwrap();
+        assert_eq!(placed.secrets().cloned().collect::<Vec<_>>(), expected);
+        let text = ORDERS.replace("{ secret = \"orders-db\" }", "\"hush\"");
+        let topology = parse_str("t", &text, &registry()).unwrap();
+        assert_eq!(topology.secrets().cloned().collect::<Vec<_>>(), ["proxy", "totals-db"].map(name));
+        assert!(!format!("{topology:?}").contains("hush"));
+    }
+
+    #[test]
+    fn those_that_the_host_lacks_are_reported_where_they_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().display();
+        let host = host(ORDERS, directory.path());
+        let lacks = |at: &str, name: &str| {
+            format!(
+                "t:{at}: there is no secret `{name}`: the file `{place}/{name}` is not there (make it by `squall secret \
+                 set {name} --directory {place}`)"
+            )
+        };
+        let found = || lines(load(&host, "t", &registry(), &[]));
+        let of_login = |at: &str, name: &str| lacks(&format!("14:{at}"), name);
+        let (url, password) = (lacks("7:7", "totals-db"), of_login("40", "orders-db"));
+        assert_eq!(found(), [url.clone(), password, of_login("74", "proxy")]);
+        host.1.set(&name("orders-db"), b"hush").unwrap();
+        host.1.set(&name("proxy"), b"hush").unwrap();
+        assert_eq!(found(), [url]);
+        host.1.set(&name("totals-db"), b"hush").unwrap();
+        assert_eq!(found(), [""; 0]);
+        // Also one that an override names.
+        let set = ["bolt.login.config.password={ secret = \"other\" }".to_owned()];
+        let found = lines(load(&host, "t", &registry(), &set));
+        assert!(found.len() == 1 && found[0].contains("there is no secret `other`"), "{found:?}");
+    }
+
+    #[test]
+    fn one_that_a_program_declares_is_looked_for_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut registry = Registry::with_standard();
+        registry.topology("orders", || {
+            let mut builder = TopologyBuilder::new("orders");
+            builder.secret(name("orders-db"));
+            builder.spout("orders", || squall::testing::FixedSpout::new(["id"], Vec::new()));
+            builder.build()
+        });
+        let host = host("", directory.path());
+        let found = lines(load(&host, "orders", &registry, &[]));
+        assert!(found.len() == 1 && found[0].starts_with("there is no secret `orders-db`"), "{found:?}");
+        let set = ["topology.message_timeout=1s".to_owned()];
+        assert_eq!(lines(load(&host, "orders", &registry, &set)), found);
+        host.1.set(&name("orders-db"), b"hush").unwrap();
+        let topology = load(&host, "orders", &registry, &set).unwrap();
+        assert_eq!(topology.secrets().count(), 1);
+    }
+
+    #[test]
+    fn the_schema_takes_both_forms() {
+        let schema = squall::topology::schema::document_schema(&registry());
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let check = |password: &str, fits: bool| {
+            let text = ORDERS.replace("{ secret = \"orders-db\" }", password);
+            let document: serde_json::Value = toml::from_str(&text).unwrap();
+            assert_eq!(validator.is_valid(&document), fits, "{password}");
+        };
+        check("{ secret = \"orders-db\" }", true);
+        check("\"hush\"", true);
+        check("{ secret = \"../orders-db\" }", false);
+        check("{ secret = \"\" }", false);
+        check("{ sekret = \"orders-db\" }", false);
+        check("{}", false);
+        check("5", false);
+    }
+}

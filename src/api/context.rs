@@ -7,11 +7,13 @@ use smol_str::SmolStr;
 
 use crate::api::component_info::{ComponentInfo, InputInfo};
 use crate::api::error::TaskError;
-use crate::api::worker::{WorkerContext, WorkerResources, setting};
+use crate::api::resources::WorkerResources;
+use crate::api::worker::{WorkerContext, setting};
 use crate::clock::Clock;
 use crate::config::Delivery;
 use crate::ids::TaskId;
 use crate::metrics::{Counter, Gauge, Histogram, Metric, MetricKey, MetricsRegistry, OTHER_LOSSES};
+use crate::secrets::{Secret, SecretValue};
 use crate::state::StateRegistry;
 
 /// What a [`TaskContext`] is made of; the runtime fills it in.
@@ -315,6 +317,24 @@ impl TaskContext {
     /// ```
     pub fn resources(&self) -> &WorkerResources {
         self.0.worker.resources()
+    }
+
+    /// The text of a setting that is a secret, as [`WorkerContext::secret`] reads it. [`Secret`] has a whole component.
+    ///
+    /// # Errors
+    /// When the secret that the setting names cannot be read on this host.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn header(context: &TaskContext, token: &Secret) -> Result<String, TaskError> {
+    ///     Ok(format!("Bearer {}", context.secret(token)?.reveal()))
+    /// }
+    /// # header(&squall::testing::HarnessOptions::default().task_context(), &"hush".to_owned().into()).unwrap();
+    /// ```
+    pub fn secret(&self, setting: &Secret) -> Result<SecretValue, TaskError> {
+        self.0.worker.secret(setting)
     }
 
     /// The clock of the task: real in production, simulated in tests.

@@ -1,110 +1,16 @@
-//! A worker process, as user code sees it: its identity, the objects that its tasks share, and hooks that
-//! run once in it.
+//! A worker process, as user code sees it: its identity, and hooks that run once in it.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use ::serde::de::DeserializeOwned;
 use smol_str::SmolStr;
 
 use crate::api::error::TaskError;
+use crate::api::resources::WorkerResources;
 use crate::ids::{Incarnation, WorkerId};
-
-type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
-
-/// Objects that all tasks of a worker share, by key: a connection pool, a model, a cache.
-///
-/// A program registers a function that makes an object by
-/// [`Registry::resource`](crate::topology::registry::Registry::resource), or by
-/// [`TopologyBuilder::resource`](crate::topology::TopologyBuilder::resource) for one topology. The
-/// function runs once in every worker process, before any task is prepared.
-///
-/// # Examples
-/// ```
-/// use squall::prelude::*;
-///
-/// /// What all tasks of a worker share.
-/// struct Model {
-///     words: usize,
-/// }
-///
-/// let mut registry = Registry::with_standard();
-/// registry.resource("model", |_| Ok::<_, TaskError>(Model { words: 100_000 }));
-///
-/// fn prepare(context: &TaskContext) -> Result<usize, TaskError> {
-///     let model = context.resources().get::<Model>("model");
-///     Ok(model.ok_or_else(|| TaskError::fatal("there is no model"))?.words)
-/// }
-/// # let options = squall::testing::HarnessOptions::default();
-/// # options.resources.set("model", Model { words: 7 });
-/// # assert_eq!(prepare(&options.task_context())?, 7);
-/// # Ok::<(), TaskError>(())
-/// ```
-#[derive(Clone, Default)]
-pub struct WorkerResources(Arc<Mutex<Objects>>);
-
-impl WorkerResources {
-    /// Stores an object under a key, and replaces any object that had this key.
-    ///
-    /// # Examples
-    /// ```
-    /// use squall::api::WorkerResources;
-    ///
-    /// let resources = WorkerResources::default();
-    /// resources.set("limit", 10_u64);
-    /// resources.set("limit", 20_u64);
-    /// assert_eq!(resources.get::<u64>("limit").as_deref(), Some(&20));
-    /// ```
-    pub fn set<T: Any + Send + Sync>(&self, key: &str, object: T) {
-        self.set_shared(key, Arc::new(object));
-    }
-
-    /// The object under a key, if it is of that type.
-    ///
-    /// # Examples
-    /// ```
-    /// use squall::api::WorkerResources;
-    ///
-    /// let resources = WorkerResources::default();
-    /// resources.set("limit", 10_u64);
-    /// assert_eq!(resources.get::<u64>("limit").as_deref(), Some(&10));
-    /// assert!(resources.get::<String>("limit").is_none(), "it is of another type");
-    /// ```
-    pub fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
-        let object = self.lock().get(key).cloned();
-        object?.downcast().ok()
-    }
-
-    /// Whether there is an object of whatever type under a key.
-    ///
-    /// # Examples
-    /// ```
-    /// use squall::api::WorkerResources;
-    ///
-    /// let resources = WorkerResources::default();
-    /// resources.set("limit", 10_u64);
-    /// assert!(resources.contains("limit") && !resources.contains("model"));
-    /// ```
-    pub fn contains(&self, key: &str) -> bool {
-        self.lock().contains_key(key)
-    }
-
-    pub(crate) fn set_shared(&self, key: &str, object: Arc<dyn Any + Send + Sync>) {
-        self.lock().insert(key.to_owned(), object);
-    }
-
-    /// The same objects for another worker, which adds its own.
-    pub(crate) fn for_another_worker(&self) -> WorkerResources {
-        WorkerResources(Arc::new(Mutex::new(self.lock().clone())))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Objects> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use crate::secrets::{Secret, SecretError, SecretValue};
 
 /// What a [`WorkerContext`] is made of; the runtime fills it in.
 pub struct WorkerParts {
@@ -293,6 +199,40 @@ impl WorkerContext {
     /// ```
     pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<T, TaskError> {
         setting(&self.0.settings, key)
+    }
+
+    /// The text of a setting that is a secret. It is read anew each time, so who reads it whenever it connects uses a value
+    /// that was replaced. The error names the secret and its file, and shows nothing of a text. It is not fatal: the task
+    /// is built again after growing pauses, and the secret may be there by then.
+    ///
+    /// # Errors
+    /// When the secret that the setting names cannot be read on this host.
+    ///
+    /// # Examples
+    /// A pool that all tasks share, for `Registry::resource`:
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// struct Pool {
+    ///     url: String,
+    /// }
+    ///
+    /// fn pool(worker: &WorkerContext) -> Result<Pool, TaskError> {
+    ///     let url: Secret = worker.setting("database")?;
+    ///     Ok(Pool { url: worker.secret(&url)?.reveal().to_owned() })
+    /// }
+    /// # let settings = toml::toml! { database = { secret = "orders-db" } };
+    /// # let options = squall::testing::HarnessOptions { settings, ..Default::default() };
+    /// # let error = pool(options.task_context().worker()).err().unwrap();
+    /// # assert!(error.to_string().contains("`orders-db`"), "{error}");
+    /// ```
+    pub fn secret(&self, setting: &Secret) -> Result<SecretValue, TaskError> {
+        self.secret_value(setting).map_err(|error| TaskError::new(error.with_remedy()))
+    }
+
+    /// The same, with an error that names what is wrong.
+    pub(crate) fn secret_value(&self, setting: &Secret) -> Result<SecretValue, SecretError> {
+        self.resources().secrets().value_of(setting)
     }
 
     /// Objects that all tasks of the worker share.

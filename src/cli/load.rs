@@ -17,6 +17,7 @@ use crate::cli::terminal::{self, Stream};
 use crate::cluster::TopologySource;
 use crate::config::EngineOptions;
 use crate::files::{open_regular, refuse_directory};
+use crate::secrets::{SecretDirectory, SecretError, SecretName};
 use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
@@ -52,6 +53,24 @@ impl Overrides {
         registry: &Registry,
     ) -> Result<(TopologySource, Topology), TopologyErrors> {
         TopologySource::record(&Files, path, registry, &self.set)
+    }
+
+    /// The same for this host, which must have the secrets that the document names.
+    pub(super) fn record_for_this_host(
+        &self,
+        path: &str,
+        (registry, secrets): (&Registry, &SecretDirectory),
+    ) -> Result<(TopologySource, Topology), TopologyErrors> {
+        TopologySource::record(&FilesAndSecrets { secrets }, path, registry, &self.set)
+    }
+
+    /// Reads and validates a document for this host, which must have the secrets that it names.
+    pub(super) fn load_for_this_host(
+        &self,
+        path: &str,
+        (registry, secrets): (&Registry, &SecretDirectory),
+    ) -> Result<Topology, TopologyErrors> {
+        declare::load(&FilesAndSecrets { secrets }, path, registry, &self.set)
     }
 
     /// Reads and validates a document with these values.
@@ -96,6 +115,29 @@ impl Source for Files {
 
     fn takes(&self, path: &str) -> Option<&'static str> {
         STDIN_PATHS.contains(&path).then_some("standard input")
+    }
+}
+
+/// The same, and the secrets of this host, which are looked for before anything is started.
+struct FilesAndSecrets<'s> {
+    secrets: &'s SecretDirectory,
+}
+
+impl Source for FilesAndSecrets<'_> {
+    fn read(&self, path: &str, named_by: NamedBy, at_most: usize) -> io::Result<Vec<u8>> {
+        Files.read(path, named_by, at_most)
+    }
+
+    fn variable(&self, name: &str) -> Result<String, NoVariable> {
+        Files.variable(name)
+    }
+
+    fn secret(&self, name: &SecretName) -> Result<(), SecretError> {
+        self.secrets.read(name).map(drop)
+    }
+
+    fn takes(&self, path: &str) -> Option<&'static str> {
+        Files.takes(path)
     }
 }
 

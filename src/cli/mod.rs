@@ -49,6 +49,7 @@ mod run;
 mod running;
 mod runs;
 mod schema;
+mod secret;
 mod settings;
 mod state;
 mod summary;
@@ -148,6 +149,7 @@ enum Command {
     Supervisor(daemons::supervisor::Args),
     Cluster(cluster::Args),
     User(user::Args),
+    Secret(secret::Args),
     Zk(zk::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -263,6 +265,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Supervisor(args) => daemons::supervisor::execute(args, context),
         Command::Cluster(args) => cluster::execute(args, context),
         Command::User(args) => user::execute(args, context),
+        Command::Secret(args) => secret::execute(args, context),
         Command::Zk(args) => zk::execute(args, context),
         Command::Doctor(args) => doctor::execute(args, context),
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),

@@ -28,7 +28,8 @@ use crate::components::print::{PRINT_RESOURCE, PrintStyle, PrintTarget};
 use crate::components::stream::{self, Stream as OutputStream};
 use crate::config::{EngineOptions, units};
 use crate::logging::{Levels, LogFormat, Logging};
-use crate::runtime::{LocalOptions, RunningTopology};
+use crate::runtime::{LocalOptions, RunningTopology, secret_directory};
+use crate::secrets::SecretDirectory;
 use crate::text::{escaped_json, shown};
 use crate::topology::graph::Topology;
 
@@ -126,21 +127,23 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
-    let (source, topology) = match args.overrides.record(&args.file, &context.registry) {
+    let Some(engine) = load::engine(args.config.as_deref(), context) else {
+        return Ok(CommandOutcome::Failed);
+    };
+    let secrets = secret_directory(&engine.secrets);
+    let recorded = args.overrides.record_for_this_host(&args.file, (&context.registry, &secrets));
+    let (source, topology) = match recorded {
         Ok(read) => read,
         Err(errors) => {
             terminal::write_message(&errors.render(context.colors(Stream::Err)));
             return Ok(CommandOutcome::Failed);
         }
     };
-    let Some(engine) = load::engine(args.config.as_deref(), context) else {
-        return Ok(CommandOutcome::Failed);
-    };
     if topology.options().start_inactive {
         return Err(CommandError::Refused(START_INACTIVE.to_owned()));
     }
     let name = topology.name().to_owned();
-    let stats = run_to_the_end(Work { source, topology, engine }, args, context)?;
+    let stats = run_to_the_end(Work { source, topology, engine, secrets }, args, context)?;
     if !args.quiet {
         terminal::write_message(&summary::for_people(&name, &stats));
     }
@@ -184,10 +187,12 @@ struct Work {
     source: TopologySource,
     topology: Topology,
     engine: EngineOptions,
+    /// The secrets of this host.
+    secrets: SecretDirectory,
 }
 
 fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats, CommandError> {
-    let Work { source, topology, engine } = work;
+    let Work { source, topology, engine, secrets } = work;
     let watched = signals::draining();
     let signals = Signals::new(watched).map_err(CommandError::io("watch for signals"))?;
     signals::survive_file_size_limit().map_err(CommandError::io("watch for signals"))?;
@@ -202,6 +207,7 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
         None => {
             let resources = WorkerResources::default();
             resources.set(PRINT_RESOURCE, print_target(args, &progress));
+            resources.set_secrets(secrets);
             let metrics = context.registry.metrics().cloned();
             let logger = logging.logger.clone();
             let allow_dropped_state = args.checkpoints.allow_dropped_state.clone();
@@ -212,7 +218,8 @@ fn run_to_the_end(work: Work, args: &Args, context: &Context) -> Result<RunStats
             check_fit(&engine, &topology)?;
             let options = workers_options(workers, args, context, &progress, &logging.logger);
             let options = WorkersOptions { stdout: rows_for_terminal(&progress, &unwritten), ..options };
-            let options = WorkersOptions { net: engine.net, worker: engine.worker, checkpoints, ..options };
+            let options =
+                WorkersOptions { net: engine.net, worker: engine.worker, checkpoints, secrets, ..options };
             let running = RunningWorkers::start(topology, source, options)?;
             (Running::InWorkers(running), STOP_GRACE_WORKERS)
         }

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use crate::cli::context::Context;
 use crate::cli::error::{CommandError, CommandOutcome};
-use crate::cli::load::Overrides;
+use crate::cli::load::{self, Overrides};
 use crate::cli::terminal::{self, Stream};
+use crate::runtime::secret_directory;
 use crate::text::shown;
 use crate::topology::graph::{Component, Topology};
 
@@ -13,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   squall validate topologies/*.toml
   squall validate topology.toml --set bolt.count.parallelism=0
+  squall validate topology.toml --skip-secrets       for hosts that have other secrets than this one
   squall validate topology.toml --json | jq -r '.[].message'
 
 Exit codes: 0 all are valid; 1 something is wrong with one of them; 2 the command line is wrong.";
@@ -31,16 +33,32 @@ pub(super) struct Args {
     #[command(flatten)]
     overrides: Overrides,
 
+    /// The engine's file, `squall.toml`, which says where secrets are
+    #[arg(long, value_name = "FILE", env = "SQUALL_CONFIG", hide_env_values = true)]
+    config: Option<String>,
+
+    /// Do not look whether this host has the secrets that the documents name
+    #[arg(long)]
+    skip_secrets: bool,
+
     /// Print a JSON array on stdout, with file, line, column, message and help of each mistake
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn execute(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
+    let Some(engine) = load::engine(args.config.as_deref(), context) else {
+        return Ok(CommandOutcome::Failed);
+    };
+    let secrets = secret_directory(&engine.secrets);
+    let load = |file: &str| match args.skip_secrets {
+        true => args.overrides.load(file, &context.registry),
+        false => args.overrides.load_for_this_host(file, (&context.registry, &secrets)),
+    };
     let mut problems = Vec::new();
     let mut valid = true;
     for (index, file) in args.files.iter().enumerate() {
-        match args.overrides.load(file, &context.registry) {
+        match load(file) {
             Ok(topology) if !args.json => {
                 terminal::write_message(&format!("{}: {}", shown(file), describe(&topology)));
                 topology

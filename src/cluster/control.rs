@@ -34,6 +34,7 @@ use crate::net::{Members, Secret};
 use crate::runtime::StopReason;
 use crate::runtime::end_sequence::{EndCommand, EndProgress};
 use crate::runtime::flow::checkpoint::{CheckpointOrder, CheckpointReport, StorageError};
+use crate::secrets::SecretDirectory;
 use crate::topology::assignment::Assignment;
 
 /// Bytes of the longest line.
@@ -198,6 +199,8 @@ pub struct Start {
     pub net: NetOptions,
     /// `[worker]`.
     pub worker_options: WorkerOptions,
+    /// Where the secrets of the worker's host are. A worker that a supervisor has started gets that from its supervisor.
+    pub secrets: SecretDirectory,
     /// What it logs, and how.
     pub log: LogSpec,
     /// How `print` bolts show rows.

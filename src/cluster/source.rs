@@ -3,7 +3,8 @@
 //!
 //! A worker must run exactly what its parent validated, even if it is restarted an hour later and the
 //! file was edited meanwhile, or if the document came from stdin. So the parent records every file and
-//! variable that it reads, and a worker reads from that record with the same code.
+//! variable that it reads, and a worker reads from that record with the same code. Of secrets it has the names:
+//! their values are read where components are opened.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::program::Program;
+use crate::secrets::{SecretError, SecretName};
 use crate::topology::declare::{self, NamedBy, NoVariable, Source};
 use crate::topology::registry::Registry;
 use crate::topology::{Topology, TopologyErrors};
@@ -159,6 +161,10 @@ impl Source for Recorder<'_> {
         let value = self.source.variable(name)?;
         self.read.borrow_mut().variables.insert(name.to_owned(), value.clone());
         Ok(value)
+    }
+
+    fn secret(&self, name: &SecretName) -> Result<(), SecretError> {
+        self.source.secret(name)
     }
 
     fn takes(&self, path: &str) -> Option<&'static str> {

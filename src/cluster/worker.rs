@@ -171,12 +171,15 @@ pub fn run_linked(
     let logging = start_process_log(directory, &order.log, order.log_files)?;
     let logger = logging.logger.new(o!("worker" => order.worker.0));
     let secret = read_secret(directory)?;
+    let secrets = order.secrets.clone();
     let known = Known { id: order.id.clone(), run: order.run.clone(), secret };
     let (control, theirs) = UnixStream::pair()?;
     let seed = SysRng.try_next_u64().map_err(|error| io::Error::other(error.to_string()))?;
     let link = WorkerLink::start(directory, order, known, theirs, seed, (logger, logging.levels.clone()))?;
     let mut commands = BufReader::new(control.try_clone()?);
-    let Some(start) = first_message(&mut commands)? else { return Ok(false) };
+    let Some(mut start) = first_message(&mut commands)? else { return Ok(false) };
+    // The master may be on another host, with other directories.
+    start.secrets = secrets;
     let reports = start_reports(control, &start, Some(link))?;
     Ok(serve(start, commands, registry, start_runtime, &reports, &logging))
 }
@@ -281,6 +284,7 @@ fn start_with(
     let topology = start.source.load(registry).map_err(|errors| errors.render(false))?;
     let resources = WorkerResources::default();
     resources.set(PRINT_RESOURCE, PrintTarget::stdout(start.print));
+    resources.set_secrets(start.secrets);
     let spec = WorkerSpec {
         topology,
         assignment: start.assignment,

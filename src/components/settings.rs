@@ -1,4 +1,5 @@
-//! Kinds of settings that several components have: sizes, periods, one-or-many, ordered tables, secrets.
+//! Kinds of settings that several components have: sizes, periods, one-or-many, ordered tables. A setting that is a
+//! secret is a [`Secret`](crate::secrets::Secret).
 //!
 //! Each reads itself from TOML with an error that says what to write instead, and describes
 //! itself to editors.
@@ -100,44 +101,6 @@ impl JsonSchema for Pauses {
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "pattern": "^[0-9]+ *[a-zµ]+ *\\.\\. *[0-9]+ *[a-zµ]+" })
-    }
-}
-
-/// A text that is never shown: it may hold a password. `Debug` does not show it, and no error may quote it.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text, for whoever connects with it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Secret {
-        Secret(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-impl JsonSchema for Secret {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Secret".into()
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::config::limits::{BATCH_HEAP_MAX, FRAME_OVERHEAD_MAX};
 use crate::config::net::NetOptions;
 use crate::config::nimbus::NimbusOptions;
 use crate::config::problems::{OptionProblem, Problems};
+use crate::config::secrets::SecretsOptions;
 use crate::config::topology::TopologyOptions;
 use crate::config::units::show_size;
 use crate::config::worker::WorkerOptions;
@@ -38,6 +39,8 @@ pub struct EngineOptions {
     pub nimbus: NimbusOptions,
     /// `[supervisor]`.
     pub supervisor: SupervisorOptions,
+    /// `[secrets]`.
+    pub secrets: SecretsOptions,
 }
 
 impl EngineOptions {

@@ -2,7 +2,8 @@
 //!
 //! * [`TopologyOptions`], [`ComponentOptions`]: what the runtime reads.
 //! * [`EngineOptions`]: the options of the engine, in `squall.toml`: [`NetOptions`],
-//!   [`WorkerOptions`], [`ZooKeeperOptions`], [`ClusterOptions`], [`NimbusOptions`], [`SupervisorOptions`].
+//!   [`WorkerOptions`], [`ZooKeeperOptions`], [`ClusterOptions`], [`NimbusOptions`], [`SupervisorOptions`],
+//!   [`SecretsOptions`].
 //! * [`Resources`], [`SchedulingOptions`], [`HostOptions`]: what tasks need, and what the hosts of a cluster have.
 //! * [`limits`]: the bounds that no option may exceed, related to each other by const asserts.
 //! * [`units`]: durations and sizes as text.
@@ -21,6 +22,7 @@ mod nimbus;
 mod problems;
 mod resources;
 mod scheduling;
+mod secrets;
 mod state;
 mod topology;
 pub mod units;
@@ -39,6 +41,7 @@ pub use nimbus::{BlacklistLimits, NIMBUS_PORT, NimbusOptions, NimbusTls};
 pub use problems::OptionProblem;
 pub use resources::{Cpu, Resources};
 pub use scheduling::{SchedulingOptions, SchedulingStrategy};
+pub use secrets::SecretsOptions;
 pub use state::{BoltStateOptions, StateBackendKind, StateMode, StateOptions};
 pub(crate) use topology::doubled;
 pub use topology::{

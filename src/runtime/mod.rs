@@ -70,4 +70,4 @@ pub(crate) use process::host_name;
 pub use savepoint_desk::{Savepoint, SavepointError};
 pub(crate) use share::{AssembledShare, RunningShare};
 pub(crate) use stats::ComponentShape;
-pub(crate) use user_directory::state_home;
+pub(crate) use user_directory::{secret_directory, state_home};

@@ -1,9 +1,12 @@
-//! Where a topology keeps what it writes for itself: a directory for each topology below the user's state directory.
+//! What is below the user's state directory: a directory for each topology, where it keeps what it writes for itself, and
+//! one for secrets.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{PathBuf, absolute};
 use std::sync::Arc;
 
+use crate::config::SecretsOptions;
+use crate::secrets::SecretDirectory;
 use crate::state::{RedbBackend, StateBackend};
 use crate::topology::graph::Topology;
 
@@ -19,6 +22,14 @@ pub fn user_directory(topology: &Topology) -> Option<PathBuf> {
     // A name may be one or two dots, which are no names for a directory.
     let name = if name.starts_with('.') { format!("_{name}") } else { name.to_owned() };
     Some(directory_of_all()?.join(name))
+}
+
+/// The secrets of this host: where `[secrets]` has them, or in `squall/secrets` of the user's state directory. The path is
+/// absolute, because other processes get it.
+pub(crate) fn secret_directory(options: &SecretsOptions) -> SecretDirectory {
+    let own = || Some(directory_of_all()?.join("secrets"));
+    let path = options.directory.clone().or_else(own);
+    path.map_or_else(SecretDirectory::none, |path| SecretDirectory::new(absolute(&path).unwrap_or(path)))
 }
 
 /// The directory of all topologies.

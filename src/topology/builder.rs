@@ -8,6 +8,7 @@
 mod declarers;
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::api::{
     self, Bolt, Input, Outputs, Spout, StateStore, Streams, TaskError, TaskHook, WorkerContext, WorkerHook,
 };
 use crate::config::{CheckpointOptions, ComponentOptions, StateMode, TopologyOptions};
+use crate::secrets::SecretName;
 use crate::topology::builder::declarers::Declared;
 use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
 use crate::topology::draft::{Draft, DraftComponent, DraftState};
@@ -82,6 +84,7 @@ pub struct TopologyBuilder {
     components: Vec<Declared>,
     hooks: Vec<HookFactory>,
     states: Vec<DraftState>,
+    secrets: BTreeSet<SecretName>,
     process: ProcessParts,
 }
 
@@ -94,6 +97,7 @@ impl TopologyBuilder {
             components: Vec::new(),
             hooks: Vec::new(),
             states: Vec::new(),
+            secrets: BTreeSet::new(),
             process: ProcessParts::default(),
         }
     }
@@ -107,6 +111,30 @@ impl TopologyBuilder {
     /// Sets a free value that tasks read by `TaskContext::setting`.
     pub fn setting(&mut self, key: impl Into<String>, value: impl Into<toml::Value>) -> &mut TopologyBuilder {
         self.options.settings.insert(key.into(), value.into());
+        self
+    }
+
+    /// Declares a secret that the topology needs. Before it starts, squall looks whether the secret is there, and a cluster
+    /// runs the topology on hosts that have it. In a document, the settings of components do this.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    /// use squall::secrets::SecretName;
+    /// # use squall::testing::FixedSpout;
+    ///
+    /// let name: SecretName = "orders-db".parse()?;
+    /// let url = Secret::named(name.clone());
+    /// let mut builder = TopologyBuilder::new("orders");
+    /// builder.secret(name);
+    /// # builder.spout("orders", || FixedSpout::new(["id"], Vec::new()));
+    /// // … components that read `url` by `TaskContext::secret` …
+    /// # drop(url);
+    /// assert_eq!(builder.build()?.secrets().count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn secret(&mut self, name: SecretName) -> &mut TopologyBuilder {
+        self.secrets.insert(name);
         self
     }
 
@@ -337,6 +365,7 @@ impl TopologyBuilder {
             hooks: self.hooks,
             states: self.states,
             taken: Vec::new(),
+            secrets: self.secrets,
             process: self.process,
             complete: true,
         };

@@ -5,11 +5,14 @@
 //! a part could not even be read, and that has been reported already, the draft holds `None`,
 //! and validation stays silent about everything that rests on it.
 
+use std::collections::BTreeSet;
+
 use smol_str::SmolStr;
 
 use crate::api::{StateStore, Streams};
 use crate::config::{CheckpointOptions, ComponentOptions, StateMode, TopologyOptions};
 use crate::logging::panics::guarded;
+use crate::secrets::SecretName;
 use crate::topology::graph::{
     Component, Constructor, Grouping, HookFactory, Hooks, InputSpec, ProcessParts, StateFactory, StateSpec,
     Topology,
@@ -29,6 +32,8 @@ pub(crate) struct Draft {
     pub sets_checkpoint: bool,
     /// Resources of the process that reading the topology used up, such as standard input.
     pub taken: Vec<&'static str>,
+    /// Secrets that components and states name.
+    pub secrets: BTreeSet<SecretName>,
     pub process: ProcessParts,
     /// Whether these are all components: false when some could not even be listed, and that has
     /// been reported.
@@ -91,6 +96,7 @@ impl From<Topology> for Draft {
             hooks: topology.hooks,
             states: topology.states.into_iter().map(DraftState::from).collect(),
             taken: Vec::new(),
+            secrets: topology.secrets,
             process: topology.process,
             complete: true,
         }
@@ -157,6 +163,7 @@ impl Draft {
             components: self.components.into_iter().map(DraftComponent::into_component).collect(),
             hooks: self.hooks,
             states,
+            secrets: self.secrets,
             process,
         }
     }

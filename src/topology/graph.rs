@@ -1,6 +1,7 @@
 //! The validated graph: what `TopologyBuilder` and TOML documents both build, and the runtime runs.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::api::{
 };
 use crate::config::{ComponentOptions, StateMode, TopologyOptions};
 use crate::logging::panics::guarded;
+use crate::secrets::SecretName;
 use crate::tuple::Fields;
 
 /// Builds an instance of a spout, once per task and again after a panic.
@@ -379,6 +381,7 @@ pub struct Topology {
     pub(crate) components: Vec<Component>,
     pub(crate) hooks: Vec<HookFactory>,
     pub(crate) states: Vec<StateSpec>,
+    pub(crate) secrets: BTreeSet<SecretName>,
     /// The states are among its resources.
     pub(crate) process: ProcessParts,
 }
@@ -402,6 +405,11 @@ impl Topology {
     /// Its stores outside of squall, in the order they were declared.
     pub fn states(&self) -> &[StateSpec] {
         &self.states
+    }
+
+    /// The names of the secrets that each process needs that runs any of it, in their order.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        self.secrets.iter()
     }
 
     /// The component of that id.
@@ -451,6 +459,7 @@ pub(crate) mod testing {
             components,
             hooks: Vec::new(),
             states: Vec::new(),
+            secrets: BTreeSet::new(),
             process: ProcessParts::default(),
         }
     }

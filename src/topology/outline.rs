@@ -7,6 +7,7 @@
 //!    validated in the same way, except for what only the code of its components knows. It cannot run.
 //! 2. An outline comes from elsewhere, so it may hold anything.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::config::{
     AutoOr, ChainMode, CheckpointOptions, ComponentOptions, Delivery, QueueOptions, Resources,
     SchedulingOptions, TopologyOptions,
 };
+use crate::secrets::SecretName;
 use crate::topology::builder::diagnostic;
 use crate::topology::diagnostic::TopologyErrors;
 use crate::topology::draft::{Draft, DraftComponent, DraftInput};
@@ -58,6 +60,9 @@ pub struct TopologyOutline {
     checkpoint_storage: Option<PathBuf>,
     wal_storage: Option<PathBuf>,
     components: Vec<ComponentOutline>,
+    /// The secrets that its hosts must have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    secrets: BTreeSet<SecretName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +130,7 @@ impl TopologyOutline {
             checkpoint_storage: options.checkpoint.storage.clone(),
             wal_storage: options.checkpoint.wal_storage.clone(),
             components: topology.components().iter().map(ComponentOutline::of).collect(),
+            secrets: topology.secrets.clone(),
         }
     }
 
@@ -160,6 +166,7 @@ impl TopologyOutline {
             states: Vec::new(),
             sets_checkpoint,
             taken: Vec::new(),
+            secrets: self.secrets.clone(),
             process: ProcessParts::default(),
             complete: true,
         };

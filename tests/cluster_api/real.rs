@@ -1,5 +1,6 @@
 //! The commands, the API and the operations of a real nimbus together, on the service in memory.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,9 +69,17 @@ impl World {
     fn begin_host(&mut self, id: &str) {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = (String::new(), "2026-11-30T08:00:00Z".to_owned());
-        let platform = Platform::of_this_machine();
-        let record =
-            SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at };
+        let (platform, secrets) = (Platform::of_this_machine(), BTreeSet::new());
+        let record = SupervisorRecord {
+            id: id.to_owned(),
+            rack,
+            slots,
+            resources,
+            platform,
+            secrets,
+            token,
+            started_at,
+        };
         let node = format!("/supervisors/{id}").parse().expect("a path");
         let client = self.service.client();
         client.hold(&node, &encode_record(&node, &record).expect("it is short")).expect("it is made");

@@ -181,6 +181,7 @@ impl Host {
             run: self.order.spec.run.clone(),
             worker,
             master,
+            secrets: Default::default(),
             net: patient(),
             log: LogSpec::default(),
             log_files: LogFileOptions::default(),

@@ -1,5 +1,6 @@
 //! Records that earlier versions have written are read, and this version writes the same bytes.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 
@@ -44,22 +45,23 @@ fn records_of_version_1_are_read_and_written() {
     check("candidate-1", &candidate());
     let start_of_2026 = 1_767_225_600_000_000_000;
     let host = HostOptions::default();
-    check(
-        "supervisor-1",
-        &SupervisorRecord {
-            id: "host-7".to_owned(),
-            rack: host.rack,
-            slots: host.slots,
-            resources: host.resources,
-            platform: Platform {
-                arch: "x86_64".to_owned(),
-                glibc: Some(Glibc { major: 2, minor: 36 }),
-                protocol: 1,
-            },
-            token: "5f0c2a6b9d3e1874".to_owned(),
-            started_at: "2026-01-01T00:00:00Z".to_owned(),
+    let supervisor = SupervisorRecord {
+        id: "host-7".to_owned(),
+        rack: host.rack,
+        slots: host.slots,
+        resources: host.resources,
+        platform: Platform {
+            arch: "x86_64".to_owned(),
+            glibc: Some(Glibc { major: 2, minor: 36 }),
+            protocol: 1,
         },
-    );
+        secrets: BTreeSet::new(),
+        token: "5f0c2a6b9d3e1874".to_owned(),
+        started_at: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    check("supervisor-1", &supervisor);
+    let secrets = ["orders-db", "pager"].map(|name| name.parse().expect("a name")).into();
+    check("supervisor-secrets-1", &SupervisorRecord { secrets, ..supervisor });
     let hosts = [("host-7".to_owned(), "2026-01-01T00:00:00Z".to_owned())].into();
     check("drained-1", &DrainedRecord { epoch: 7, hosts });
     let problem = |process: &str, problem: &str| ProcessProblem {

@@ -15,9 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long anything may take before it counts as stuck.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Nobody is taken for dead because the machine is busy.
-const PATIENT: &str =
-    "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n";
+/// Nobody is taken for dead because the machine is busy. Secrets are in the directory `secrets` of the cluster.
+const ENGINE: &str = "worker.heartbeat_timeout = \"180s\"\nnet.silence = \"180s\"\nnet.link_lost = \"180s\"\n\
+                      secrets.directory = \"secrets\"\n";
 
 /// `squall` with these arguments, as from a shell whose variables say nothing about it.
 pub fn squall(args: &[&str]) -> Command {
@@ -61,7 +61,7 @@ impl DevCluster {
     /// Starts `squall dev`, and waits until it is ready.
     pub fn start(&mut self) {
         let (engine, data) = (self.path("engine.toml"), self.path("data"));
-        fs::write(&engine, PATIENT).expect("it is written");
+        fs::write(&engine, ENGINE).expect("it is written");
         let mut command = squall(&["dev", "--listen", "127.0.0.1:0", "--log", "info"]);
         command.arg("--directory").arg(&data).arg("--config").arg(&engine);
         let mut process = command.stderr(Stdio::piped()).spawn().expect("it starts");

@@ -1,5 +1,6 @@
 //! `squall supervisor`, and the commands about one: `squall supervisor drain` and `undrain`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use clap::Subcommand;
@@ -20,6 +21,7 @@ use crate::cluster::daemons::{
 use crate::cluster::platform::Platform;
 use crate::cluster::processes::Executable;
 use crate::config::EngineOptions;
+use crate::runtime::secret_directory;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,29 +84,28 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
         slots: options.host.slots,
         resources: options.host.resources,
         platform: Platform::of_this_machine(),
+        secrets: BTreeSet::new(),
         token: format!("{:016x}", beginning.rng.next_u64()),
         started_at: beginning.started_at(),
     };
     let logger = beginning.logging.logger.clone();
-    let children = ChildrenOptions {
-        directory,
-        executable: Executable::This,
-        key,
-        read_blob,
-        logger: logger.clone(),
-    };
+    let secrets = secret_directory(&engine.secrets);
+    let children =
+        ChildrenOptions { directory, executable: Executable::This, key, read_blob, logger: logger.clone() };
     let settings = HostSettings {
         id,
         net: engine.net.clone(),
         worker: engine.worker.clone(),
         log_files: engine.supervisor.log_files,
+        secrets: secrets.clone(),
         log: args.flags.log_spec(),
     };
     let children = Children::open(children, settings, beginning.clock.now())
         .map_err(|error| CommandError::Refused(error.to_string()))?;
     info!(logger, "a supervisor begins"; "id" => &me.id, "zookeeper" => engine.zookeeper.servers.join(","));
     let mut supervisor = Supervisor::new(belonging, me, logger.clone())
-        .map_err(|error| CommandError::Refused(error.to_string()))?;
+        .map_err(|error| CommandError::Refused(error.to_string()))?
+        .with_secrets(secrets);
     let Beginning { client, clock, end, rng, .. } = &mut beginning;
     let at_the_end = (&*end, AtTheEnd::GoOn);
     let ended = host(&mut supervisor, children, &**client, clock, at_the_end, || rng.next_u64());

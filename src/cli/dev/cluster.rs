@@ -6,6 +6,7 @@
 //!   "squall-host-N"     a supervisor, and its processes ─────┘ │  ... each with a client of its own
 //! ```
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
 use crate::config::EngineOptions;
 use crate::files::make_private_directory;
 use crate::logging::{Levels, LogFormat};
+use crate::runtime::secret_directory;
 use crate::topology::registry::Registry;
 use crate::tuple::Timestamp;
 
@@ -245,6 +247,7 @@ impl DevCluster {
         let logger = options.logger.new(o!("daemon" => id.clone()));
         let directory = options.directory.join(&id);
         let belonging = belonging(&directory)?.of_key(key);
+        let secrets = secret_directory(&options.engine.secrets);
         let (engine, clock, blobs) = (&options.engine, self.clock.clone(), blobs.clone());
         let children = ChildrenOptions {
             directory,
@@ -258,6 +261,7 @@ impl DevCluster {
             net: engine.net.clone(),
             worker: engine.worker.clone(),
             log_files: engine.supervisor.log_files,
+            secrets: secrets.clone(),
             log: LogSpec { levels: Levels::all(FilterLevel::Info), format: options.format, color: false },
         };
         let failed = |error: io::Error| CommandError::Refused(error.to_string());
@@ -268,11 +272,13 @@ impl DevCluster {
             slots: options.slots,
             resources: engine.supervisor.host.resources,
             platform: Platform::of_this_machine(),
+            secrets: BTreeSet::new(),
             token: format!("{:016x}", rng.next_u64()),
             started_at: Timestamp(clock.wall_nanos()).to_string(),
         };
         let mut supervisor = Supervisor::new(belonging, me, logger)
-            .map_err(|error| CommandError::Refused(error.to_string()))?;
+            .map_err(|error| CommandError::Refused(error.to_string()))?
+            .with_secrets(secrets);
         let (end, mut rng) = (options.end.clone(), StdRng::from_rng(rng));
         self.spawn(format!("squall-host-{number}"), move || {
             let at_the_end = (&end, AtTheEnd::Kill);

@@ -56,6 +56,7 @@ fn start() -> Start {
         members: Members::default(),
         net: NetOptions::default(),
         worker_options: WorkerOptions { heartbeat: Duration::from_millis(123), ..WorkerOptions::default() },
+        secrets: crate::secrets::SecretDirectory::new("/etc/squall/secrets"),
         log: LogSpec { levels: "warn,count=debug".parse().unwrap(), format: LogFormat::Json, color: true },
         print: PrintStyle::JsonLines,
         checkpoints: Some("/var/lib/t".to_owned()),

@@ -10,6 +10,7 @@ use crate::components::print::PrintStyle;
 use crate::config::{NetOptions, WorkerOptions};
 use crate::ids::WorkerId;
 use crate::runtime::CheckpointBegin;
+use crate::secrets::SecretDirectory;
 
 /// Returns the address by which one worker dials another, if that differs from the address on which the
 /// other listens: for address translation, and for proxies in tests. Arguments: the dialing worker, the
@@ -29,6 +30,8 @@ pub struct WorkersOptions {
     pub net: NetOptions,
     /// `[worker]`.
     pub worker: WorkerOptions,
+    /// Where the secrets of this host are.
+    pub secrets: SecretDirectory,
     /// Where the master logs.
     pub logger: slog::Logger,
     /// What the workers log, and how.
@@ -65,6 +68,7 @@ impl WorkersOptions {
             executable: Executable::This,
             net: NetOptions::default(),
             worker: WorkerOptions::default(),
+            secrets: SecretDirectory::none(),
             logger: slog::Logger::root(slog::Discard, slog::o!()),
             log: LogSpec::default(),
             stderr: None,

@@ -90,7 +90,9 @@ pub(super) fn prepare(
             let directory = checkpoint_directory(topology)?;
             let unnamed = || StartWorkersError::DirectoryName(directory.display().to_string());
             let directory = directory.to_str().ok_or_else(unnamed)?.to_owned();
-            let trial = Trial { resources: WorkerResources::default(), workers: options.workers };
+            let resources = WorkerResources::default();
+            resources.set_secrets(options.secrets.clone());
+            let trial = Trial { resources, workers: options.workers };
             let (begin, dropped) = (options.checkpoints.clone(), &options.allow_dropped_state);
             let opened = match identity.appointment {
                 Some(_) => {
@@ -117,6 +119,7 @@ pub(super) fn prepare(
         members: Members::default(),
         net: options.net.clone(),
         worker_options: options.worker.clone(),
+        secrets: options.secrets.clone(),
         log: options.log.clone(),
         print: options.print,
         checkpoints: opened.as_ref().map(|(directory, _)| directory.clone()),

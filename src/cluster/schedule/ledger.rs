@@ -2,9 +2,9 @@
 //!
 //! Topologies and hosts are numbers here: their positions among the demands and in the view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cluster::schedule::view::{ClusterView, Host, HostState};
+use crate::cluster::schedule::view::{ClusterView, Demand, Host, HostState};
 use crate::config::Resources;
 use crate::ids::WorkerId;
 
@@ -57,10 +57,29 @@ pub(super) enum Reach {
 pub(super) struct Ledger<'a> {
     pub view: &'a ClusterView,
     accounts: Vec<Account>,
+    /// By topology.
+    lacks: Vec<LackedSecrets>,
+}
+
+/// Where a topology finds no secrets.
+#[derive(Clone, Debug, Default)]
+struct LackedSecrets {
+    /// The hosts that lack one.
+    hosts: BTreeSet<usize>,
+    /// Whether workers that run there go on, and so stay.
+    may_stay: bool,
+}
+
+impl LackedSecrets {
+    fn of(view: &ClusterView, demand: &Demand<'_>) -> LackedSecrets {
+        let hosts = view.hosts.iter().enumerate();
+        let lacking = hosts.filter(|(_, host)| host.lacks(demand.topology).next().is_some());
+        LackedSecrets { hosts: lacking.map(|(at, _)| at).collect(), may_stay: !demand.begins_anew }
+    }
 }
 
 impl<'a> Ledger<'a> {
-    pub fn new(view: &'a ClusterView) -> Ledger<'a> {
+    pub fn new(view: &'a ClusterView, demands: &[Demand<'_>]) -> Ledger<'a> {
         let account = |host: &Host| {
             let of = |slot: u16| host.taken.contains(&slot).then_some(NOT_ASKED);
             let slots: Vec<Option<usize>> = (0..host.slots).map(of).collect();
@@ -73,7 +92,8 @@ impl<'a> Ledger<'a> {
                 isolated_by: None,
             }
         };
-        Ledger { view, accounts: view.hosts.iter().map(account).collect() }
+        let lacks = demands.iter().map(|demand| LackedSecrets::of(view, demand)).collect();
+        Ledger { view, accounts: view.hosts.iter().map(account).collect(), lacks }
     }
 
     pub fn host(&self, host: usize) -> &'a Host {
@@ -162,14 +182,19 @@ impl<'a> Ledger<'a> {
         self.accounts[host].isolated_by
     }
 
-    /// Whether a topology may have new workers on a host. One that is isolated has its own hosts and no others.
+    /// Whether a host lacks a secret of a topology.
+    pub fn lacks_secret(&self, topology: usize, host: usize) -> bool {
+        self.lacks[topology].hosts.contains(&host)
+    }
+
+    /// Whether a topology may have new workers on a host, which has its secrets. One that is isolated has its own hosts and no others.
     pub fn may_use(&self, topology: usize, isolated: bool, host: usize, reach: Reach) -> bool {
         let by_state = match self.host(host).state {
             HostState::Open => true,
             HostState::Blacklisted => reach >= Reach::Blacklisted,
             HostState::Draining => false,
         };
-        by_state && self.is_for(topology, isolated, host)
+        by_state && !self.lacks_secret(topology, host) && self.is_for(topology, isolated, host)
     }
 
     /// Whether a topology may keep workers on a host.
@@ -178,7 +203,8 @@ impl<'a> Ledger<'a> {
             HostState::Open | HostState::Blacklisted => true,
             HostState::Draining => reach >= Reach::Draining,
         };
-        by_state && self.is_for(topology, isolated, host)
+        let by_secrets = self.lacks[topology].may_stay || !self.lacks_secret(topology, host);
+        by_state && by_secrets && self.is_for(topology, isolated, host)
     }
 
     fn is_for(&self, topology: usize, isolated: bool, host: usize) -> bool {

@@ -20,6 +20,8 @@
 //! 3. A topology runs as a whole or not at all.
 //! 4. What can stay stays: the next plan of the same cluster moves nothing, a host that is gone moves what was on it.
 //! 5. The same input gives the same plan.
+//! 6. A new worker comes to a host only if the host has the secrets of its topology. What runs there stays if the host
+//!    has lost one, unless the topology begins anew.
 
 mod blacklist;
 mod even;
@@ -211,6 +213,7 @@ fn topology_plan(
             (_, Some(other), _) => MoveReason::HostIsolatedFor(other),
             (Some(other), ..) => MoveReason::EvictedFor(other.clone()),
             (.., HostState::Draining) => MoveReason::HostDraining,
+            _ if demand.begins_anew && planner.ledger.lacks_secret(at, host) => MoveReason::HostLacksSecret,
             _ if demand.rebalance => MoveReason::Rebalance,
             _ if is_even && before != after && after > 0 => {
                 MoveReason::WorkersChanged { from: before, to: after }

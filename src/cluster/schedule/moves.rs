@@ -34,6 +34,8 @@ pub enum MoveReason {
         /// How many there are.
         to: usize,
     },
+    /// The topology begins anew, and their host lacks a secret of it.
+    HostLacksSecret,
     /// Where they were, there is no room for them any more, or they must be kept apart from others.
     NoRoom,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for MoveReason {
             MoveReason::HostIsolatedFor(other) => write!(f, "the host belongs to `{other}` alone"),
             MoveReason::Rebalance => f.write_str("rebalance"),
             MoveReason::WorkersChanged { from, to } => write!(f, "{from} workers became {to}"),
+            MoveReason::HostLacksSecret => f.write_str("the host lacks a secret"),
             MoveReason::NoRoom => f.write_str("no room where it was"),
         }
     }

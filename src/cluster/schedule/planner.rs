@@ -59,7 +59,7 @@ impl<'a> Planner<'a> {
         let count = demands.len();
         Planner {
             demands,
-            ledger: Ledger::new(view),
+            ledger: Ledger::new(view, demands),
             tasks: demands.iter().enumerate().map(|(at, demand)| Task::new(at, demand)).collect(),
             ranks: order(view, demands, &needs),
             running: demands.iter().map(|demand| running(view, demand, &by_id)).collect(),
@@ -326,6 +326,9 @@ impl<'a> Planner<'a> {
             |host: usize| self.ledger.isolated_by(host).is_none_or(|other| !earlier.contains(&other));
         let mut hosts: Vec<usize> =
             (0..view.hosts.len()).filter(|host| view.hosts[*host].slots > 0 && is_free(*host)).collect();
+        let goes_on = |host: &usize| own.contains_key(host) && !self.demands[topology].begins_anew;
+        let may = |host: &usize| goes_on(host) || !self.ledger.lacks_secret(topology, *host);
+        hosts.retain(may);
         let best = self.by_room(topology, &hosts);
         hosts.sort_by_key(|host| {
             let own = own.get(host).copied().unwrap_or(0);

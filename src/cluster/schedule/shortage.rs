@@ -75,7 +75,7 @@ pub struct Shortage {
     pub hosts: Vec<HostShortage>,
     /// How many more hosts have too little.
     pub more_hosts: usize,
-    /// How many hosts may not be used: they are draining, blacklisted, or belong to an isolated topology.
+    /// How many hosts may not be used: they are draining, blacklisted, lack a secret, or belong to an isolated topology.
     pub closed_hosts: usize,
 }
 
@@ -149,7 +149,11 @@ impl fmt::Display for Shortage {
             write!(f, "; {} more hosts have too little", self.more_hosts)?;
         }
         if self.closed_hosts > 0 {
-            write!(f, "; {} may not be used (draining, blacklisted or isolated)", hosts(self.closed_hosts))?;
+            write!(
+                f,
+                "; {} may not be used (draining, blacklisted, isolated or without its secrets)",
+                hosts(self.closed_hosts)
+            )?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What the scheduler sees: hosts, topologies, and where they run now.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +8,7 @@ use smol_str::SmolStr;
 
 use crate::config::{HostOptions, Resources};
 use crate::ids::WorkerId;
+use crate::secrets::SecretName;
 use crate::topology::{Assignment, Topology};
 
 /// A place for one worker on a host. Slots are numbered from 0.
@@ -48,6 +50,8 @@ pub struct Host {
     pub slots: u16,
     /// Its processor time and memory.
     pub resources: Resources,
+    /// The secrets that it has. `None`: nobody knows, so it counts as a host that has all.
+    pub secrets: Option<BTreeSet<SecretName>>,
     /// What the scheduler may do with it.
     pub state: HostState,
     /// The numbers of slots that have workers of topologies that are not among the demands.
@@ -62,9 +66,16 @@ impl Host {
             rack: SmolStr::new(&options.rack),
             slots: options.slots,
             resources: options.resources,
+            secrets: None,
             state: HostState::Open,
             taken: Vec::new(),
         }
+    }
+
+    /// The secrets of a topology that the host does not have.
+    pub fn lacks<'t>(&self, topology: &'t Topology) -> impl Iterator<Item = &'t SecretName> {
+        let has = |name: &SecretName| self.secrets.as_ref().is_none_or(|secrets| secrets.contains(name));
+        topology.secrets().filter(move |name| !has(name))
     }
 }
 
@@ -115,6 +126,9 @@ pub struct Demand<'a> {
     pub submitted: u64,
     /// Whether its workers are spread anew, as if an operator asked for it. Otherwise they stay where they are.
     pub rebalance: bool,
+    /// Whether all its workers begin anew. Only then must a host have the secrets for what runs there already: a worker
+    /// that goes on has read them.
+    pub begins_anew: bool,
     /// Where it runs now.
     pub current: Option<&'a Placement>,
 }
@@ -122,6 +136,6 @@ pub struct Demand<'a> {
 impl<'a> Demand<'a> {
     /// A topology that does not run yet, of nobody in particular.
     pub fn new(topology: &'a Topology) -> Demand<'a> {
-        Demand { topology, owner: "", submitted: 0, rebalance: false, current: None }
+        Demand { topology, owner: "", submitted: 0, rebalance: false, begins_anew: false, current: None }
     }
 }

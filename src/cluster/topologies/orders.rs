@@ -37,6 +37,7 @@ use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
 use crate::files::{publish, read_private, read_regular};
 use crate::ids::WorkerId;
 use crate::net::Secret;
+use crate::secrets::SecretDirectory;
 use crate::text::shown;
 
 /// The file with what a process is to do.
@@ -96,6 +97,9 @@ pub struct WorkerOrder {
     pub master: Option<MasterPlace>,
     /// `[net]` of this host.
     pub net: NetOptions,
+    /// Where the secrets of this host are.
+    #[serde(default)]
+    pub secrets: SecretDirectory,
     /// What it logs.
     pub log: LogSpec,
     /// How long its log file may be. A process has what its order had when it began.
@@ -231,6 +235,7 @@ mod tests {
             worker: WorkerId(3),
             master: Some(MasterPlace { epoch: 2, address: ([127, 0, 0, 1], 7000).into() }),
             net: NetOptions::default(),
+            secrets: SecretDirectory::new("/etc/squall/secrets"),
             log: LogSpec::default(),
             log_files: LogFileOptions { max: 4096, keep: 2 },
         }

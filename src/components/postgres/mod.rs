@@ -107,7 +107,7 @@ impl Postgres {
 
 #[cfg(feature = "postgres")]
 fn check_url(settings: &PostgresSettings) -> Result<(), SettingError> {
-    client::server_of(&settings.url).map(drop)
+    client::server_in(&settings.url).map(drop)
 }
 
 #[cfg(feature = "postgres")]
@@ -234,8 +234,7 @@ parallelism = 2
 inputs = [{ from = "orders", fields = ["id"] }]
 
 [bolt.store.config]
-url = "postgres://squall@127.0.0.1/shop"
-password_file = "/run/secrets/shop"
+url = { secret = "orders-db" }
 table = "orders"
 columns = ["id", "item", "amount"]
 mode = "upsert"

@@ -5,16 +5,17 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::components::settings::{ByteSize, Ordered, Pauses, Period, Secret};
+use crate::components::settings::{ByteSize, Ordered, Pauses, Period};
+use crate::secrets::Secret;
 use crate::topology::registry::SettingError;
 
 /// Settings of [`Postgres`](crate::components::postgres::Postgres).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSettings {
-    /// Where the server is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `host=… user=… dbname=…`. Take the
-    /// password from the environment, as in `"${ORDERS_DB}"`, or name a `password_file`. TLS is not supported.
-    /// Required.
+    /// Where the server is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `host=… user=… dbname=…`. With a password in
+    /// it, make it a secret, `{ secret = "orders-db" }`, or name a `password_file`: what stands in the document, also by
+    /// `"${ORDERS_DB}"`, goes wherever the document goes. A secret is read at each connect. TLS is not supported. Required.
     pub url: Secret,
     /// A file whose first line is the password. It is read at each connect. Default: the password of `url`.
     #[serde(default)]

@@ -13,16 +13,17 @@ use crate::components::postgres::state_table::{
     KeyColumn, OWN_COLUMNS, PLACE_COLUMN, StateTable, ValueColumn,
 };
 use crate::components::postgres::statement::quoted_table;
-use crate::components::settings::{Ordered, Period, Secret};
+use crate::components::settings::{Ordered, Period};
+use crate::secrets::Secret;
 use crate::topology::registry::SettingError;
 
 /// Settings of [`PostgresState`].
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresStateSettings {
-    /// Where the server is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `host=… user=… dbname=…`. Take the
-    /// password from the environment, as in `"${TOTALS_DB}"`, or name a `password_file`. TLS is not supported.
-    /// Required.
+    /// Where the server is: `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, or `host=… user=… dbname=…`. With a password in
+    /// it, make it a secret, `{ secret = "totals-db" }`, or name a `password_file`: what stands in the document, also by
+    /// `"${TOTALS_DB}"`, goes wherever the document goes. A secret is read at each connect. TLS is not supported. Required.
     pub url: Secret,
     /// A file whose first line is the password. It is read at each connect. Default: the password of `url`.
     #[serde(default)]
@@ -82,7 +83,7 @@ impl PostgresState {
 
 #[cfg(feature = "postgres")]
 fn check_url(settings: &PostgresStateSettings) -> Result<(), SettingError> {
-    crate::components::postgres::client::server_of(&settings.url).map(drop)
+    crate::components::postgres::client::server_in(&settings.url).map(drop)
 }
 
 /// Only the client knows what a URL is.
@@ -96,8 +97,11 @@ fn check_url(_: &PostgresStateSettings) -> Result<(), SettingError> {
 fn place(settings: &PostgresStateSettings, table: &str) -> Option<String> {
     use postgres::config::Host;
 
-    let server = crate::components::postgres::client::server_of(&settings.url).ok()?;
     let schema = if settings.table.contains('.') { "" } else { "\"public\"." };
+    if let Some(name) = settings.url.name() {
+        return Some(format!("the table {schema}{table} of the database that the secret `{name}` names"));
+    }
+    let server = crate::components::postgres::client::server_in(&settings.url).ok()??;
     let database = server.get_dbname().or(server.get_user()).unwrap_or_default();
     let host = |host: &Host| match host {
         Host::Tcp(host) => host.clone(),
@@ -248,6 +252,24 @@ mod tests {
         ] {
             assert!(!two(url, table).contains("is in the table"), "{url} {table}");
         }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_url_that_is_a_secret_is_known_by_its_name() {
+        let named = "[state.paid]\ntype = 'postgres'\nurl = { secret = 'shop' }\n";
+        let plain = "[state.paid]\ntype = 'postgres'\nurl = 'postgres://me:hush@localhost/db'\n";
+        assert_eq!(errors(plain, named), "");
+        let two = |secret: &str, table: &str| {
+            let second = format!(
+                "[state.again]\ntype = 'postgres'\nurl = {{ secret = '{secret}' }}\ntable = '{table}'\n{named}"
+            );
+            errors(plain, &second)
+        };
+        let expected = "is in the table \"public\".\"paid\" of the database that the secret `shop` names";
+        assert!(two("shop", "paid").contains(expected), "{}", two("shop", "paid"));
+        assert!(!two("other", "paid").contains("is in the table"));
+        assert!(!two("shop", "other").contains("is in the table"));
     }
 
     #[cfg(feature = "postgres")]

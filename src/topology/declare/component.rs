@@ -9,6 +9,7 @@ use crate::config::ComponentOptions;
 use crate::topology::declare::component_keys;
 use crate::topology::declare::hooks;
 use crate::topology::declare::inputs::Inputs;
+use crate::topology::declare::named_secrets::named_secrets;
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::settings::SettingsMistakes;
 use crate::topology::declare::sites::Sites;
@@ -234,6 +235,7 @@ impl<'a, 't> Reader<'a, 't> {
         debug_assert!(matches!(node.get_ref(), DeValue::Table(_)));
         match known.build(ValueDeserializer::from(node.clone()), self.scope.effort) {
             Ok(built) => {
+                self.sites.add_secrets(named_secrets(&node, |generator| known.schema(generator)));
                 self.sites.set_config(self.at, node);
                 Some(built)
             }

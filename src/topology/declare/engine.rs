@@ -93,7 +93,7 @@ impl Reading {
         for name in OF_TOPOLOGIES {
             let Some((key, _)) = root.remove_entry(*name) else { continue };
             let message = format!("`[{name}]` belongs in a topology document, not in the engine's file");
-            let help = "the engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`".to_owned();
+            let help = "the engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]`, `[supervisor]` and `[secrets]`".to_owned();
             self.report.push(Finding::at(key.span(), message).help(Some(help)));
         }
     }
@@ -184,6 +184,7 @@ fn relative_to_file(options: &mut EngineOptions, file: &str) {
         options.nimbus.users_file.as_mut(),
         options.supervisor.directory.as_mut(),
         options.supervisor.token_file.as_mut(),
+        options.secrets.directory.as_mut(),
     ];
     for path in net.chain(tls).chain(password).chain(api).chain(daemons.into_iter().flatten()) {
         *path = directory.join(&*path);

@@ -41,6 +41,12 @@ pub(crate) static ENGINE: &[EngineKey] = &[
         default: "see below",
         shape: Shape::Nested(SUPERVISOR),
     },
+    Key {
+        path: "secrets",
+        doc: "The values of secrets on this host.",
+        default: "see below",
+        shape: Shape::Nested(SECRETS),
+    },
 ];
 
 static NET: &[EngineKey] = &[
@@ -493,6 +499,15 @@ static SUPERVISOR: &[EngineKey] = &[
         shape: Shape::Count(0, limits::LOG_FILES_MAX, |o, v| o.supervisor.log_files.keep = v),
     },
 ];
+
+static SECRETS: &[EngineKey] = &[Key {
+    path: "secrets.directory",
+    doc: "The directory with a file for each secret, which nobody else may write to.",
+    default: "`squall/secrets` in the user's state directory",
+    shape: Shape::Text("the path of a directory", |o, text| {
+        path(o.secrets.directory.get_or_insert_default(), text)
+    }),
+}];
 
 const PATH: &str = "the path of a PEM file";
 

@@ -10,6 +10,7 @@
 //!   includes, overrides, one tree. `texts`: places over several texts.
 //! * `key`, `keys`, `component_keys`, `scheduling_keys`: every key there is. `reading`, `section`, `component`, `inputs`, `hooks`,
 //!   `settings`, `states`: the tree to a draft.
+//! * `named_secrets`: which secrets settings name.
 //! * `built`: overrides laid over a topology that was built in Rust.
 //! * `engine`, `engine_keys`: the engine's own file, `squall.toml`, read by the same means.
 //! * `hosts`: the hosts of a cluster, read by the same means.
@@ -32,6 +33,7 @@ mod hosts;
 mod inputs;
 mod key;
 pub(crate) mod keys;
+mod named_secrets;
 mod overrides;
 mod reading;
 mod scheduling_keys;
@@ -45,9 +47,11 @@ mod tree;
 mod variables;
 
 use crate::topology::declare::document::Document;
+use crate::topology::declare::named_secrets::NamedSecret;
 use crate::topology::declare::reading::Reading;
+use crate::topology::declare::texts::Finding;
 use crate::topology::declare::tree::Shelf;
-use crate::topology::diagnostic::TopologyErrors;
+use crate::topology::diagnostic::{Diagnostic, TopologyErrors};
 use crate::topology::effort::Effort;
 use crate::topology::graph::Topology;
 use crate::topology::registry::Registry;
@@ -97,7 +101,8 @@ pub fn load_within(
     effort: &Effort,
 ) -> Result<Topology, TopologyErrors> {
     if let Some(topology) = registry.build_topology(path) {
-        return built::override_options(topology?, source, registry, set);
+        let topology = built::override_options(topology?, source, registry, set)?;
+        return with_its_secrets(topology, source);
     }
     let shelf = Shelf::new(document::room(set));
     let others = registered(registry);
@@ -114,10 +119,24 @@ pub fn load_within(
         return Err(report.into_errors(&texts));
     }
     report.append(reading.report);
+    for NamedSecret { name, span } in reading.sites.secrets() {
+        if let Err(error) = source.secret(name) {
+            report.push(Finding::at(span.clone(), error.to_string()).help(error.remedy()));
+        }
+    }
     for problem in validate::problems(&reading.draft) {
         report.push(reading.sites.finding(problem));
     }
     if report.is_empty() { Ok(reading.draft.into_topology()) } else { Err(report.into_errors(&texts)) }
+}
+
+/// A topology whose secrets are there, as far as the source looks for them.
+fn with_its_secrets(topology: Topology, source: &dyn Source) -> Result<Topology, TopologyErrors> {
+    let missing = topology.secrets().filter_map(|name| source.secret(name).err());
+    let missing: Vec<Diagnostic> = missing
+        .map(|error| Diagnostic { help: error.remedy(), ..Diagnostic::new(error.to_string()) })
+        .collect();
+    if missing.is_empty() { Ok(topology) } else { Err(TopologyErrors::new(missing)) }
 }
 
 /// What could be run instead of a document that is not there.

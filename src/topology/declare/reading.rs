@@ -1,5 +1,7 @@
 //! The tree to a draft: `[topology]`, and the components in the order of the text.
 
+use std::collections::BTreeSet;
+
 use smol_str::SmolStr;
 use toml::de::{DeTable, DeValue};
 
@@ -43,6 +45,7 @@ impl<'t> Reading<'t> {
             states: Vec::new(),
             sets_checkpoint: false,
             taken: Vec::new(),
+            secrets: BTreeSet::new(),
             process: registry.process_parts().clone(),
             complete: true,
         };
@@ -77,6 +80,7 @@ impl<'t> Reading<'t> {
         }
         let ids = components.iter().map(|(_, key, _)| key.get_ref().to_string()).collect();
         reading.all_components(&DocumentScope { registry, ids, effort }, &components);
+        reading.draft.secrets.extend(reading.sites.secrets().iter().map(|named| named.name.clone()));
         reading
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use schemars::{Schema, SchemaGenerator};
+use toml::de::DeValue;
 
 use crate::topology::declare::texts::{Finding, Report, Span};
 use crate::topology::declare::tree::{Node, follow};
@@ -67,8 +68,9 @@ impl SettingsMistakes<'_, '_> {
                 report.push(Finding::at(span, format!("{}: `{name}` is missing here", self.subject)));
             }
             (None, None) => {
+                let help = names_secret_at(self.node, &span).then(|| NOT_A_SECRET.to_owned());
                 let span = if top { self.key.clone() } else { span };
-                report.push(Finding::at(span, format!("{}: {message}", self.subject)));
+                report.push(Finding::at(span, format!("{}: {message}", self.subject)).help(help));
             }
         }
         self.more_of_the_same(report);
@@ -140,6 +142,22 @@ impl SettingsMistakes<'_, '_> {
                 && schema.get("oneOf").is_none()
                 && schema.get("anyOf").is_none(),
         }
+    }
+}
+
+/// What to do about a `{ secret = "name" }` in another place than that of a secret.
+const NOT_A_SECRET: &str = "this setting is no secret, so write its value: `{ secret = \"name\" }` goes where a setting is a \
+                            secret, as `squall components TYPE` shows";
+
+/// Whether `{ secret = "name" }` stands at this place, somewhere below a node.
+fn names_secret_at(node: &Node<'_>, span: &Span) -> bool {
+    match node.get_ref() {
+        DeValue::Table(table) if node.span() == *span => {
+            table.len() == 1 && table.get("secret").is_some_and(|node| node.get_ref().is_str())
+        }
+        DeValue::Table(table) => table.iter().any(|(_, node)| names_secret_at(node, span)),
+        DeValue::Array(array) => array.iter().any(|node| names_secret_at(node, span)),
+        _ => false,
     }
 }
 

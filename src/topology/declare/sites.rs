@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::topology::declare::named_secrets::NamedSecret;
 use crate::topology::declare::texts::{Finding, Span};
 use crate::topology::declare::tree::{Node, follow};
 use crate::topology::validate::{Problem, Site};
@@ -12,6 +13,8 @@ pub(super) struct Sites<'t> {
     spans: HashMap<Site, Span>,
     /// The `config` tables by component, in which settings are looked up when one is refused.
     configs: HashMap<usize, Node<'t>>,
+    /// In the order of components, states first.
+    secrets: Vec<NamedSecret>,
 }
 
 impl<'t> Sites<'t> {
@@ -23,6 +26,16 @@ impl<'t> Sites<'t> {
     /// Notes where the settings of a component were written.
     pub fn set_config(&mut self, component: usize, config: Node<'t>) {
         self.configs.insert(component, config);
+    }
+
+    /// Notes where settings name secrets.
+    pub fn add_secrets(&mut self, secrets: Vec<NamedSecret>) {
+        self.secrets.extend(secrets);
+    }
+
+    /// The secrets that settings name.
+    pub fn secrets(&self) -> &[NamedSecret] {
+        &self.secrets
     }
 
     /// The place of a site, or of what it is part of. `None` if it was not written in a text.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use crate::secrets::{SecretError, SecretName};
+
 /// Who named a file, which decides on what may be read under that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
@@ -39,6 +41,15 @@ pub trait Source {
     /// # Errors
     /// When it is not set, or is no text.
     fn variable(&self, name: &str) -> Result<String, NoVariable>;
+
+    /// Whether the value of a secret can be read, by whoever wants to know that before anything is started. By default
+    /// nobody looks: the topology may run elsewhere.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn secret(&self, _name: &SecretName) -> Result<(), SecretError> {
+        Ok(())
+    }
 
     /// The resource of the process that reading this path uses up, if any: `standard input`. No
     /// component of the topology can use it then. By default none.

@@ -5,6 +5,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::config::StateMode;
+use crate::topology::declare::named_secrets::named_secrets;
 use crate::topology::declare::section::{Section, place};
 use crate::topology::declare::settings::SettingsMistakes;
 use crate::topology::declare::sites::Sites;
@@ -47,7 +48,10 @@ pub(super) fn read<'t>(
         .collect();
     let settings = Spanned::new(node.span(), DeValue::Table(settings));
     match known.build(ValueDeserializer::from(settings.clone())) {
-        Ok(built) => (state.factory, state.store) = (Some(built.factory), Some(built.store)),
+        Ok(built) => {
+            sites.add_secrets(named_secrets(&settings, |generator| known.schema(generator)));
+            (state.factory, state.store) = (Some(built.factory), Some(built.store));
+        }
         Err(error) => {
             let mistakes = SettingsMistakes {
                 what: &format!("type `{}`", known.name),

@@ -89,6 +89,7 @@ impl World {
             slots: offered.slots,
             resources: offered.resources,
             platform: Platform::of_this_machine(),
+            secrets: Default::default(),
             token: format!("{:016x}", self.starts),
             started_at: String::new(),
         };
@@ -105,6 +106,7 @@ impl World {
             id: host.id.clone(),
             net: NetOptions::default(),
             worker: worker_options(),
+            secrets: Default::default(),
             log: LogSpec::default(),
             log_files: LogFileOptions::default(),
         };

@@ -296,6 +296,7 @@ impl World {
                     members: Members { version: 0, members: Vec::new() },
                     net: order.net.clone(),
                     worker_options: order.worker.clone(),
+                    secrets: Default::default(),
                     log: LogSpec::default(),
                     print: Default::default(),
                     checkpoints: None,

@@ -10,6 +10,7 @@ use slog::info;
 use crate::cluster::daemons::nimbus::answers::{info_of, workers_of};
 use crate::cluster::daemons::nimbus::decision::{Change, Known, decide_with_moves};
 use crate::cluster::daemons::nimbus::found::{FoundTopology, find, no_topology, read_all, read_topology};
+use crate::cluster::daemons::nimbus::lacked_secrets::nowhere;
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
 use crate::cluster::daemons::nimbus::problems::HostProblems;
 use crate::cluster::daemons::nimbus::standing::Fence;
@@ -72,11 +73,26 @@ pub(super) fn restart(leader: &Leader, name: &str) -> Result<TopologyInfo, Opera
         let found = running(leader, fence, name)?;
         let spec = &found.spec.record;
         no_upgrade_is_pending(name, spec)?;
+        some_host_has_its_secrets(leader, work, fence, &found)?;
         let next = SpecRecord { generation: spec.generation + 1, spreads: false, ..spec.clone() };
         write_spec(leader, work, fence, (name, &found), next)?;
         info!(leader.logger, "a topology is restarted"; "id" => %found.id);
         info_now(leader, fence, name, &found)
     })
+}
+
+/// A topology that begins anew without its secrets would run nowhere.
+fn some_host_has_its_secrets(
+    leader: &Leader,
+    work: &mut Work,
+    fence: &Fence<'_>,
+    found: &FoundTopology,
+) -> Result<(), OperationError> {
+    // One whose blob is away stays where it is.
+    let Ok(topology) = load(&mut work.sources, found) else { return Ok(()) };
+    let all = read_all(fence).map_err(|error| leader.refused(error))?;
+    let hosts = all.map_or_else(Vec::new, |all| leader.look_at_hosts(work, &all));
+    nowhere(&topology, &hosts).map_or(Ok(()), |why| Err(OperationError::Conflict(why)))
 }
 
 /// Has a topology run in another way, or plans that. Nothing is written if it does not fit.

@@ -23,6 +23,7 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::coordination::encode_record;
+use crate::cluster::daemons::nimbus::lacked_secrets::lacked_secrets;
 use crate::cluster::schedule::{
     ClusterView, Demand, Host, HostState, Move, Placement, Slot, TopologyPlan, plan,
 };
@@ -90,16 +91,21 @@ pub(super) fn decide_with_moves(
                 let current = placement_of(known);
                 let (owner, submitted) = (&*known.spec.owner, known.spec.id.number());
                 let rebalance = known.spec.spreads && is_new_generation(known);
-                demands.push(Demand { topology, owner, submitted, rebalance, current });
+                let begins_anew = is_new_generation(known);
+                demands.push(Demand { topology, owner, submitted, rebalance, begins_anew, current });
                 planned.push(known);
             }
         }
     }
     let plan = plan(&view, &demands);
     let mut moves = BTreeMap::new();
-    for (known, plan) in planned.into_iter().zip(plan.topologies) {
+    for ((known, demand), plan) in planned.into_iter().zip(&demands).zip(plan.topologies) {
         moves.insert(known.spec.id.clone(), plan.moves.clone());
-        changes.extend(assign(epoch, known, Next::of(plan), &view.hosts, Made::Now));
+        let mut next = Next::of(plan);
+        if let (Some(short), Some(lacked)) = (&mut next.short, lacked_secrets(demand.topology, &view.hosts)) {
+            short.push_str(&format!("; {lacked}"));
+        }
+        changes.extend(assign(epoch, known, next, &view.hosts, Made::Now));
     }
     (changes, moves)
 }

@@ -129,6 +129,7 @@ fn host(supervisor: &SupervisorRecord) -> Host {
         rack: SmolStr::new(&supervisor.rack),
         slots: supervisor.slots,
         resources: supervisor.resources,
+        secrets: Some(supervisor.secrets.clone()),
         state: HostState::Open,
         taken: Vec::new(),
     }
@@ -142,6 +143,7 @@ fn unseen(id: &SmolStr, used: &[Slot]) -> Host {
         rack: SmolStr::default(),
         slots: numbers.max().unwrap_or(0).saturating_add(1),
         resources: Resources { cpu: Cpu::cores(limits::HOST_CORES_MAX), memory: limits::HOST_MEMORY_MAX },
+        secrets: None,
         state: HostState::Blacklisted,
         taken: Vec::new(),
     }
@@ -162,8 +164,8 @@ mod tests {
     fn supervisor(id: &str) -> SupervisorRecord {
         let HostOptions { rack, slots, resources, .. } = HostOptions::default();
         let (token, started_at) = ("1".to_owned(), String::new());
-        let platform = Platform::of_this_machine();
-        SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, token, started_at }
+        let (platform, secrets) = (Platform::of_this_machine(), BTreeSet::new());
+        SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, secrets, token, started_at }
     }
 
     fn new() -> Hosts {

@@ -14,7 +14,8 @@
 //!   `change`: how a topology that runs is changed. `upgrade`: how another one comes in its place. `observation`: what
 //!   masters are asked. `drain`: how a host is emptied. `log_level`, `raised_levels`: what is logged for a while, and that
 //!   it is taken back.
-//! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure. `trial`: what comes
+//! * `decision`: what is to be written, given what was read. Pure. `hosts`: which hosts are there. Pure. `lacked_secrets`: which of
+//!   them lack secrets. Pure. `trial`: what comes
 //!   of an upgrade. Pure.
 //! * `drained`: which hosts are to be empty. `found`: what was read. `sources`: topologies from their blobs. `standing`: who
 //!   leads, and the fence around writes.
@@ -35,6 +36,7 @@ mod drained;
 mod found;
 mod garbage;
 mod hosts;
+mod lacked_secrets;
 mod leader;
 mod log_level;
 mod observation;

@@ -18,6 +18,7 @@ use crate::cluster::access::{Caller, Right, TopologyAccess, UserName};
 use crate::cluster::daemons::nimbus::answers::workers_of;
 use crate::cluster::daemons::nimbus::decision::{Change, Known, NOT_PLACED_YET, decide};
 use crate::cluster::daemons::nimbus::found::{Found, read_all, read_topology};
+use crate::cluster::daemons::nimbus::lacked_secrets::nowhere;
 use crate::cluster::daemons::nimbus::leader::{Leader, Work, known, load};
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError, Stored};
 use crate::cluster::operations::{OperationError, SubmitRequest, Submitted};
@@ -51,6 +52,9 @@ pub(super) fn submit(
         let id = TopologyId::new(topology.name(), catalog.next)
             .map_err(|error| OperationError::Invalid(error.to_string()))?;
         check_name(catalog, &found, &id, by)?;
+        if let Some(why) = nowhere(&topology, &leader.look_at_hosts(work, &found)) {
+            return Err(OperationError::Conflict(why));
+        }
         let spec = draft(leader, work, fence, (request, owner), &id);
         if request.dry_run {
             return Ok(plan(leader, work, fence, &found, &spec, &topology));

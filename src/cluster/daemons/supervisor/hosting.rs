@@ -33,6 +33,9 @@ const LOOK_MAX: Duration = Duration::from_millis(100);
 /// The shortest time from one change of what is published about problems to the next.
 const PROBLEMS_EACH: Duration = Duration::from_secs(1);
 
+/// How soon a change of the secrets of the host is seen.
+const LOOK_AT_SECRETS: Duration = Duration::from_secs(1);
+
 /// What becomes of the processes when their supervisor ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtTheEnd {
@@ -215,9 +218,9 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
         self.wake.wake();
     }
 
-    /// Waits until something has changed or a step is due, and writes meanwhile.
+    /// Waits until something has changed, here or elsewhere, or a step is due, and writes meanwhile.
     fn wait(&mut self, wanted: &Receiver<Wanted>, next: Duration, is_over: impl Fn() -> bool) {
-        let mut waited = Duration::ZERO;
+        let (mut waited, mut looked) = (Duration::ZERO, Duration::ZERO);
         while waited < next && !is_over() {
             let look = LOOK_MAX.min(next - waited);
             match wanted.recv_timeout(look) {
@@ -227,7 +230,15 @@ impl<R: FnMut() -> u64> Speaker<'_, R> {
                     break;
                 }
                 Ok(Wanted::Step) => break,
-                Err(RecvTimeoutError::Timeout) => waited += look,
+                Err(RecvTimeoutError::Timeout) => {
+                    waited += look;
+                    if waited - looked >= LOOK_AT_SECRETS {
+                        looked = waited;
+                        if self.supervisor.look_at_secrets() {
+                            break;
+                        }
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }

@@ -5,7 +5,10 @@
 //! 2. Its node is held: it vanishes a session time-out after the supervisor has died. What runs on the host is not
 //!    touched by that.
 //! 3. It registers only if the coordination service has the cluster that it remembers, or if it remembers none.
+//! 4. It publishes the names of the secrets of its host, and publishes them again in the step after they have changed. No
+//!    value leaves the host.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,12 +25,16 @@ use crate::cluster::daemons::supervisor::child::ChildId;
 use crate::cluster::daemons::supervisor::problems::PublishedProblems;
 use crate::cluster::platform::Platform;
 use crate::config::Resources;
+use crate::secrets::{SecretDirectory, SecretName};
 
 /// From one step to the next of a supervisor that belongs to the cluster. There may be a thousand, and a step is a write
 /// and some reads, so it does not give signs of life: the session does.
 const STEP: Duration = Duration::from_secs(10);
 /// The same of one that waits for something.
 const STEP_WHILE_WAITING: Duration = Duration::from_secs(1);
+
+/// The most names of secrets that a host publishes. With the longest names, the record has about 67 KB.
+pub const SECRETS_MAX: usize = 1000;
 
 /// A host of a cluster, as its supervisor offers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +49,9 @@ pub struct SupervisorRecord {
     pub resources: Resources,
     /// Which programs it can run.
     pub platform: Platform,
+    /// The names of the secrets that it has, at most [`SECRETS_MAX`].
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<SecretName>,
     /// Random, and new with each start of the supervisor.
     pub token: String,
     /// When the supervisor was started, by its own clock. For people.
@@ -51,6 +61,7 @@ pub struct SupervisorRecord {
 impl Record for SupervisorRecord {
     const KIND: &'static str = "supervisor";
     const VERSION: u32 = 1;
+    const BYTES_MAX: usize = 128 * 1024;
 }
 
 /// What a supervisor is.
@@ -88,9 +99,13 @@ pub struct Supervisor {
     me: SupervisorRecord,
     node: NodePath,
     problems: PublishedProblems,
+    /// Where the secrets of this host are.
+    secrets: SecretDirectory,
     logger: Logger,
     /// What was logged last.
     shown: Option<SupervisorState>,
+    /// What was logged last about secrets.
+    shown_of_secrets: Option<String>,
 }
 
 impl Supervisor {
@@ -101,7 +116,14 @@ impl Supervisor {
     pub fn new(belonging: Belonging, me: SupervisorRecord, logger: Logger) -> Result<Supervisor, PathError> {
         let node = supervisors_node().child(&me.id)?;
         let problems = PublishedProblems::new(&me.id, &me.token)?;
-        Ok(Supervisor { belonging, me, node, problems, logger, shown: None })
+        let secrets = SecretDirectory::none();
+        Ok(Supervisor { belonging, me, node, problems, secrets, logger, shown: None, shown_of_secrets: None })
+    }
+
+    /// The same, of a host that has secrets: it publishes their names.
+    #[must_use]
+    pub fn with_secrets(self, secrets: SecretDirectory) -> Supervisor {
+        Supervisor { secrets, ..self }
     }
 
     /// These processes of the host do not run as they should at this time. The next step publishes that.
@@ -128,7 +150,10 @@ impl Supervisor {
     pub fn step(&mut self, coordination: &dyn Coordination) -> SupervisorState {
         let caught_up = coordination.catch_up().map_err(BelongingError::from);
         let state = match caught_up.and_then(|()| self.belonging.check(coordination, None)) {
-            Ok(true) => self.register(coordination),
+            Ok(true) => {
+                self.look_at_secrets();
+                self.register(coordination)
+            }
             Ok(false) => SupervisorState::WaitsForCluster,
             Err(error) if error.is_passing() => SupervisorState::Waits(error.to_string()),
             Err(error) => SupervisorState::Refuses(error.to_string()),
@@ -152,6 +177,25 @@ impl Supervisor {
         let released = self.problems.release(coordination);
         if let Err(error) = released.and_then(|()| coordination.release(&self.node)) {
             warn!(self.logger, "this host is listed until this session has ended"; "why" => %error);
+        }
+    }
+
+    /// Finds out which secrets this host has, and returns whether they are others than before. If that cannot be found
+    /// out, it has those that it had.
+    pub(super) fn look_at_secrets(&mut self) -> bool {
+        let (found, wrong) = usable_secrets(&self.secrets);
+        if self.shown_of_secrets != wrong {
+            if let Some(why) = &wrong {
+                warn!(self.logger, "not all secrets of this host can be used"; "why" => why);
+            }
+            self.shown_of_secrets = wrong;
+        }
+        match found {
+            Some(found) if found != self.me.secrets => {
+                self.me.secrets = found;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
@@ -197,4 +241,23 @@ impl Supervisor {
         }
         self.shown = Some(state.clone());
     }
+}
+
+/// The names of the secrets that can be used, or `None` if that cannot be found out; and what is wrong, if anything is.
+fn usable_secrets(secrets: &SecretDirectory) -> (Option<BTreeSet<SecretName>>, Option<String>) {
+    let names = match secrets.names() {
+        Ok(names) => names,
+        Err(error) => return (None, Some(error.to_string())),
+    };
+    let (mut usable, mut wrong) = (BTreeSet::new(), None);
+    for name in names {
+        match secrets.check(&name) {
+            Ok(()) if usable.len() < SECRETS_MAX => _ = usable.insert(name),
+            Ok(()) => {
+                wrong.get_or_insert_with(|| format!("only the first {SECRETS_MAX} are published"));
+            }
+            Err(error) => _ = wrong.get_or_insert_with(|| error.to_string()),
+        }
+    }
+    (Some(usable), wrong)
 }

@@ -2,6 +2,7 @@
 
 use crate::cluster::control::LogSpec;
 use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
+use crate::secrets::SecretDirectory;
 
 /// What does not change while a supervisor runs.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct HostSettings {
     pub net: NetOptions,
     /// `[worker]`.
     pub worker: WorkerOptions,
+    /// Where the secrets of the host are.
+    pub secrets: SecretDirectory,
     /// What they log.
     pub log: LogSpec,
     /// `log_max` and `log_keep` of `[supervisor]`.

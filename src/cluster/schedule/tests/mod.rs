@@ -7,6 +7,8 @@ mod properties;
 #[cfg(test)]
 mod resource_aware;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod storm;
 
 use super::*;

@@ -62,6 +62,7 @@ fn views() -> impl Strategy<Value = ClusterView> {
             rack: format!("r{rack}").into(),
             slots,
             resources: Resources { cpu: Cpu(cpu * 100), memory: memory << 27 },
+            secrets: None,
             state,
             taken: (0..slots).filter(|slot| memory % 3 == 0 && cpu >> slot & 1 == 1).collect(),
         };

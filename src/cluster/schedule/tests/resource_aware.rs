@@ -38,7 +38,7 @@ fn what_is_short_names_the_resource_and_the_nearest_hosts() {
          h2 lacks 0.5 of cpu (needed 1.5, free 1); h2 lacks 512MiB of memory (needed 2GiB, free 1536MiB); \
          h0 lacks 0.5 of cpu (needed 1.5, free 1); h0 lacks 1GiB of memory (needed 2GiB, free 1GiB); \
          h1 lacks 0.5 of cpu (needed 1.5, free 1); h1 lacks 1GiB of memory (needed 2GiB, free 1GiB); \
-         1 more hosts have too little; 1 host may not be used (draining, blacklisted or isolated)"
+         1 more hosts have too little; 1 host may not be used (draining, blacklisted, isolated or without its secrets)"
     );
 }
 

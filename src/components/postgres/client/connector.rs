@@ -10,23 +10,29 @@ use tokio_postgres::config::SslMode;
 use super::blocking::Client;
 use super::connection::ServerConnection;
 use super::journaled_table::JournaledTable;
-use crate::api::TaskContext;
+use crate::api::{TaskContext, WorkerContext};
 use crate::components::postgres::claim::Instance;
 use crate::components::postgres::connection::{Connect, Connection, DatabaseError, Writer};
 use crate::components::postgres::settings::PostgresSettings;
 use crate::components::postgres::statement::Statement;
-use crate::components::settings::{Period, Secret};
+use crate::components::settings::Period;
+use crate::secrets::Secret;
 use crate::topology::registry::SettingError;
 
 /// Tells idle connections that the other side is gone.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// The server that a URL names.
+/// The server that the URL of a document names. `None`: the URL is a secret, which is known where a task connects.
 ///
 /// # Errors
 /// When the URL is none, or asks for what squall does not have.
-pub(in crate::components::postgres) fn server_of(url: &Secret) -> Result<Config, SettingError> {
-    let config = Config::from_str(url.reveal()).map_err(|_| {
+pub(in crate::components::postgres) fn server_in(url: &Secret) -> Result<Option<Config>, SettingError> {
+    url.text().map(server_of).transpose()
+}
+
+/// The server that a URL names.
+fn server_of(url: &str) -> Result<Config, SettingError> {
+    let config = Config::from_str(url).map_err(|_| {
         SettingError::at(
             "url",
             "is not what a PostgreSQL server is reached by: write postgres://USER@HOST:PORT/DATABASE, or \
@@ -49,6 +55,8 @@ pub(in crate::components::postgres) fn server_of(url: &Secret) -> Result<Config,
 /// How a task reaches its server.
 pub(in crate::components::postgres) struct Reach {
     url: Secret,
+    /// Where the secret is read, if the URL is one.
+    worker: WorkerContext,
     password_file: Option<String>,
     connect_timeout: Duration,
     statement_timeout: Duration,
@@ -66,6 +74,7 @@ impl Reach {
         let Writer { topology, component, task } = Instance::of(context).writer;
         Reach {
             url: url.clone(),
+            worker: context.worker().clone(),
             password_file: password_file.cloned(),
             connect_timeout: connect.0,
             statement_timeout: statement.0,
@@ -74,8 +83,11 @@ impl Reach {
     }
 
     fn config(&self) -> Result<Config, DatabaseError> {
-        let config = server_of(&self.url).map_err(|error| DatabaseError::Permanent(error.to_string()));
-        let mut config = config?;
+        // It may be there at the next attempt.
+        let url = self.worker.secret_value(&self.url);
+        let url = url.map_err(|error| DatabaseError::Away(format!("`url`: {}", error.with_remedy())))?;
+        let config = server_of(url.reveal());
+        let mut config = config.map_err(|error| DatabaseError::Permanent(format!("`url` {error}")))?;
         if let Some(file) = &self.password_file {
             let text = fs::read_to_string(file).map_err(|error| {
                 DatabaseError::Permanent(format!("the password file `{file}` cannot be read: {error}"))

@@ -22,5 +22,5 @@ mod tables;
 
 pub(super) use blocking::Client;
 pub(super) use connection::AsText;
-pub(super) use connector::{Connector, Reach, server_of};
+pub(super) use connector::{Connector, Reach, server_in};
 pub(super) use tables::TABLES_LOCK;

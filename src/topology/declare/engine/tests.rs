@@ -231,9 +231,9 @@ fn a_topology_document_is_one_mistake() {
         "[topology]\nname = 'a'\n[spout.a]\ntype = 'b'\n",
         &[
             "squall.toml:1:2: `[topology]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]`, `[supervisor]` and `[secrets]`)",
             "squall.toml:3:2: `[spout]` belongs in a topology document, not in the engine's file (the \
-             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]` and `[supervisor]`)",
+             engine's file has the tables `[net]`, `[worker]`, `[zookeeper]`, `[cluster]`, `[nimbus]`, `[supervisor]` and `[secrets]`)",
         ],
     );
 }
@@ -316,6 +316,8 @@ mod shipped {
         );
         let token = options.supervisor.token_file.take();
         assert_eq!(token.as_deref(), Some(Path::new("config/supervisor.token")));
+        let secrets = options.secrets.directory.take();
+        assert_eq!(secrets.as_deref(), Some(Path::new("config/state/secrets")));
         assert_eq!(options, EngineOptions::default());
     }
 

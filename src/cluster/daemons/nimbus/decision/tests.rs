@@ -124,6 +124,22 @@ fn without_room_it_says_why_once_and_later_numbers_go_on_rising() {
 }
 
 #[test]
+fn without_room_it_says_which_hosts_lack_a_secret() {
+    let mut words = topology("words", 2);
+    words.secrets.insert("db".parse().expect("a name"));
+    let mut with_secret = hosts(&["a", "b"], 1);
+    with_secret[0].secrets = Some(["db".parse().expect("a name")].into());
+    with_secret[1].secrets = Some(Default::default());
+    let record = first(with_secret.clone(), &words);
+    assert_eq!(slots(&record), ["0@a:0"]);
+    let short = record.short.as_deref().unwrap_or_default();
+    assert!(short.ends_with("; b does not have the secret `db`"), "{short}");
+    let spec = spec("words", 1, Wanted::Active);
+    let known = Known { spec: &spec, assignment: Some(&record), state: None, topology: Ok(&words) };
+    assert_eq!(decide_one(with_secret, known), []);
+}
+
+#[test]
 fn an_ended_topology_leaves_its_slots_at_once() {
     let (words, others) = (topology("words", 1), topology("others", 1));
     let before = first(hosts(&["a"], 1), &words);

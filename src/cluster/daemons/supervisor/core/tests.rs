@@ -30,6 +30,7 @@ fn settings() -> HostSettings {
         id: ME.to_owned(),
         net: NetOptions::default(),
         worker: WorkerOptions::default(),
+        secrets: Default::default(),
         log: LogSpec::default(),
         log_files: LogFileOptions::default(),
     }
