@@ -162,4 +162,13 @@ pub fn another_program_takes_over_and_one_that_does_not_start_is_rolled_back() {
     assert_eq!(started_from(&cluster), second);
     cluster.done(&["stop", "tally", "--cluster", "--timeout", "180s"]);
     check_counts(&cluster);
+
+    // The same, submitted: it is seen why it does not come up, and it can be killed.
+    submit(&cluster, &["squares", "--program", "/bin/true", "--no-wait"]);
+    let why = "does not say which protocol it speaks";
+    wait_until("why it does not run", || cluster.done(&["status", "squares"]).contains(why));
+    let killed = cluster.done(&["kill", "squares", "--timeout", "180s"]);
+    assert_eq!(status(&cluster, "squares")["phase"], "ended", "{killed}");
+    let failure = status(&cluster, "squares")["outcome"]["failure"].clone();
+    assert!(failure.as_str().is_some_and(|failure| failure.contains(why)), "{failure}");
 }

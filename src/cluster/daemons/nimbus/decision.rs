@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | anything | anywhere | ended | the assignment is deleted |
 //! | drained, killed | nowhere | not ended | that it has ended, into the spec, and the assignment is deleted: there is no master that could report it |
-//! | killed | the host of the master is gone | not ended | the same, as a failure |
+//! | killed | the host of the master is gone, or the master does not run there | not ended | the same, as a failure |
 //! | killed | elsewhere | not ended | nothing: it is not placed anew |
 //! | active, inactive, drained | anywhere | not ended | the plan, if it differs from where it runs |
 //!
@@ -43,6 +43,8 @@ pub(super) struct Known<'a> {
     pub state: Option<&'a StateRecord>,
     /// What it is, or why that cannot be found out.
     pub topology: Result<&'a Topology, &'a str>,
+    /// Why its master does not run where it is assigned.
+    pub master_problem: Option<&'a str>,
 }
 
 /// Something that is to be written.
@@ -130,6 +132,9 @@ fn course<'a>(known: &Known<'a>, hosts: &[Host], ended_at: &str) -> Course<'a> {
         }
         (Wanted::Killed, Some(master), _) if !hosts.iter().any(|host| host.id == master) => {
             end(Some(format!("it was killed, and host `{master}`, where its master ran, is gone")))
+        }
+        (Wanted::Killed, Some(master), _) if let Some(why) = known.master_problem => {
+            end(Some(format!("it was killed, and its master on host `{master}` {why}")))
         }
         (Wanted::Killed, Some(_), _) => {
             Course::Stays { short: assignment.and_then(|assignment| assignment.short.clone()) }

@@ -232,8 +232,12 @@ impl Leader {
         let hosts = self.look_at_hosts(work, &found);
         let loaded: Vec<Result<Arc<Topology>, String>> =
             found.topologies.iter().map(|topology| load(&mut work.sources, topology)).collect();
-        let known: Vec<Known<'_>> =
+        let absent = HostProblems::of_absent_masters(fence, &found.topologies)?;
+        let mut known: Vec<Known<'_>> =
             found.topologies.iter().zip(&loaded).map(|(found, loaded)| known(found, loaded)).collect();
+        for known in &mut known {
+            known.master_problem = absent.get(&known.spec.id).map(String::as_str);
+        }
         for change in decide(fence.epoch, hosts, &known, &self.date()) {
             self.write(fence, &found, change)?;
         }
@@ -425,6 +429,7 @@ pub(super) fn known<'a>(found: &'a FoundTopology, loaded: &'a Result<Arc<Topolog
             Ok(topology) => Ok(topology),
             Err(why) => Err(why),
         },
+        master_problem: None,
     }
 }
 

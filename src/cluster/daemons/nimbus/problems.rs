@@ -1,12 +1,14 @@
-//! What keeps processes from running, as supervisors publish it: read when an operator asks, or when an upgrade is late.
+//! What keeps processes from running, as supervisors publish it: read when an operator asks, when an upgrade is late, or
+//! when a topology is to be killed.
 
 use std::collections::BTreeMap;
 
 use crate::cluster::coordination::{RecordAccessError, read_record};
+use crate::cluster::daemons::nimbus::found::FoundTopology;
 use crate::cluster::daemons::nimbus::standing::{Fence, LeadError};
-use crate::cluster::daemons::supervisor::{ProblemsRecord, problems_node};
+use crate::cluster::daemons::supervisor::{ProblemsRecord, Role, problems_node};
 use crate::cluster::problem::ProblemInfo;
-use crate::cluster::topologies::TopologyId;
+use crate::cluster::topologies::{MasterRecord, TopologyId, Wanted};
 use crate::text::shown;
 
 /// Problems that the reason of a rolled back upgrade names.
@@ -48,6 +50,38 @@ impl HostProblems {
     pub fn of_topology(&self, id: &TopologyId) -> Vec<ProblemInfo> {
         let all = self.0.values().flat_map(|(problems, _)| problems);
         all.filter(|problem| problem.topology == *id).cloned().collect()
+    }
+
+    /// Why the master of a topology that is to be killed does not run on its host, if it does not.
+    pub fn of_absent_masters(
+        fence: &Fence<'_>,
+        topologies: &[FoundTopology],
+    ) -> Result<BTreeMap<TopologyId, String>, LeadError> {
+        let mut why = BTreeMap::new();
+        let mut problems = None;
+        for found in topologies {
+            let assignment = found.assignment.as_ref().map(|stored| &stored.record);
+            let host = assignment.and_then(|assignment| assignment.master.as_deref());
+            let Some(host) =
+                host.filter(|_| found.spec.record.wanted == Wanted::Killed && !found.has_ended())
+            else {
+                continue;
+            };
+            if problems.is_none() {
+                problems = Some(HostProblems::read(fence)?);
+            }
+            let of_host = problems.as_ref().and_then(|problems| problems.0.get(host));
+            let is_it = |it: &&ProblemInfo| it.topology == found.id && it.process == Role::Master.to_string();
+            let problem = of_host.and_then(|(problems, _)| problems.iter().find(is_it));
+            // One with an address runs, however often it has ended before, and reports the end itself.
+            if let Some(problem) = problem
+                && read_record::<MasterRecord>(fence.coordination, &found.nodes.master)?
+                    .is_none_or(|(record, _)| record.address.is_none())
+            {
+                why.insert(found.id.clone(), shown(&problem.problem));
+            }
+        }
+        Ok(why)
     }
 
     /// Those of a host, and how many it has beside these.

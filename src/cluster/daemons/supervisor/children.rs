@@ -22,33 +22,33 @@
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use slog::{Logger, error, info, warn};
 
 use crate::clock::Time;
 use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::supervisor::actions::{
-    Action, Event, Exit, FoundChild, Importance, Order, Preparation,
+    Action, Event, FoundChild, Importance, Order, Preparation,
 };
 use crate::cluster::daemons::supervisor::child::{ChildId, Role};
+use crate::cluster::daemons::supervisor::child_process::ChildProcess;
 use crate::cluster::daemons::supervisor::core::SupervisorCore;
 use crate::cluster::daemons::supervisor::local_record::LocalRecord;
 use crate::cluster::daemons::supervisor::private_directory::{
-    prepare, program_of, programs_in, write_child_order,
+    needs_source, prepare, program_of, programs_in, write_child_order,
 };
-use crate::cluster::daemons::supervisor::process_group::wait_with_group;
 use crate::cluster::daemons::supervisor::programs::{Fetched, Programs};
 use crate::cluster::daemons::supervisor::readings::Write;
 use crate::cluster::daemons::supervisor::settings::HostSettings;
+use crate::cluster::daemons::supervisor::source_reads::{ReadSource, SourceReads};
 use crate::cluster::daemons::supervisor::strangers::log_strangers;
 use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::processes::{Executable, program};
@@ -89,24 +89,18 @@ pub struct Children {
     options: ChildrenOptions,
     core: SupervisorCore,
     topologies: PathBuf,
-    processes: BTreeMap<ChildId, Process>,
+    processes: BTreeMap<ChildId, ChildProcess>,
     programs: Programs,
+    sources: SourceReads,
     /// Those that are started when their program is there.
     waiting: Vec<(ChildId, BlobHash)>,
-    programs_wake: Arc<Wake>,
+    /// Wakes when a source or a program has come.
+    fetched_wake: Arc<Wake>,
     look_period: Duration,
     looked_at: Option<Time>,
     outputs_looked_at: Time,
     log_files: LogFileOptions,
     _lock: Occupancy,
-}
-
-/// A process that runs, or has ended and was not reaped.
-struct Process {
-    pid: u32,
-    pidfd: OwnedFd,
-    /// `None`: another process is its parent.
-    child: Option<Child>,
 }
 
 impl Children {
@@ -133,17 +127,19 @@ impl Children {
         let look_period = (settings.worker.heartbeat / 2).min(LOOK_MAX);
         let log_files = settings.log_files;
         let core = SupervisorCore::new(settings, record, now);
-        let programs_wake = Arc::new(Wake::new()?);
-        let read_blob = Arc::clone(&options.read_blob);
-        let programs = Programs::new(&options.directory, read_blob, Arc::clone(&programs_wake));
+        let fetched_wake = Arc::new(Wake::new()?);
+        let read_blob = || Arc::clone(&options.read_blob);
+        let programs = Programs::new(&options.directory, read_blob(), Arc::clone(&fetched_wake));
+        let sources = SourceReads::new(read_blob(), Arc::clone(&fetched_wake));
         Ok(Children {
             options,
             core,
             topologies,
             processes: BTreeMap::new(),
             programs,
+            sources,
             waiting: Vec::new(),
-            programs_wake,
+            fetched_wake,
             look_period,
             looked_at: None,
             outputs_looked_at: now,
@@ -193,7 +189,7 @@ impl Children {
         let due = self.core.next_due(now).map_or(self.look_period, |at| at.since(now));
         let limit =
             Timespec::try_from(due.min(self.look_period)).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
-        let wakes = [wake, &*self.programs_wake];
+        let wakes = [wake, &*self.fetched_wake];
         let mut fds: Vec<PollFd<'_>> = wakes.iter().map(|wake| PollFd::new(wake, PollFlags::IN)).collect();
         fds.extend(self.processes.values().map(|process| PollFd::new(&process.pidfd, PollFlags::IN)));
         // An interruption is one more reason to look.
@@ -235,7 +231,7 @@ impl Children {
             match occupant_of(&self.directory(&id)) {
                 Ok(Some(occupant)) => {
                     info!(self.options.logger, "another process of {} was there first", id; "pid" => occupant.pid);
-                    let process = Process { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
+                    let process = ChildProcess { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
                     self.processes.insert(id, process);
                     continue;
                 }
@@ -332,7 +328,7 @@ impl Children {
         let occupant = occupant_of(&directory)?;
         let is_running = occupant.is_some();
         if let Some(occupant) = occupant {
-            let process = Process { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
+            let process = ChildProcess { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
             self.processes.insert(id.clone(), process);
         }
         let order = match id.role {
@@ -348,7 +344,7 @@ impl Children {
         Ok(FoundChild { is_running, order, report, alive: modified(&directory.join(ALIVE_FILE)) })
     }
 
-    /// Starts a process; `None`: later, when its program is there.
+    /// Starts a process; `None`: later, when its source and its program are there.
     fn prepare_and_start(
         &mut self,
         id: &ChildId,
@@ -359,9 +355,23 @@ impl Children {
             return Err("another process has its directory".to_owned());
         }
         if let Some(preparation) = preparation {
-            let secret = self.options.key.secret_of(&id.topology, &preparation.run);
-            prepare(&directory, preparation, &secret, &self.options.read_blob)?;
+            if needs_source(&directory, preparation) {
+                self.sources.begin(id, preparation)?;
+                return Ok(None);
+            }
+            self.prepare(id, preparation, None)?;
         }
+        self.start_prepared(id)
+    }
+
+    fn prepare(&self, id: &ChildId, preparation: &Preparation, source: Option<&[u8]>) -> Result<(), String> {
+        let secret = self.options.key.secret_of(&id.topology, &preparation.run);
+        prepare(&self.directory(id), preparation, &secret, source)
+    }
+
+    /// Starts a process whose directory is prepared; `None`: later, when its program is there.
+    fn start_prepared(&mut self, id: &ChildId) -> Result<Option<()>, String> {
+        let directory = self.directory(id);
         let Some(file) = program_of(&directory)? else {
             return self.start(id, &self.options.executable.clone()).map(Some);
         };
@@ -374,8 +384,14 @@ impl Children {
         }
     }
 
-    /// Starts the processes whose programs have come.
+    /// Starts the processes whose sources and programs have come.
     fn start_waiting(&mut self, now: Time) {
+        for ReadSource { id, preparation, bytes } in self.sources.finished() {
+            let prepared = bytes.and_then(|bytes| self.prepare(&id, &preparation, Some(&bytes)));
+            if let Some(started) = prepared.and_then(|()| self.start_prepared(&id)).transpose() {
+                self.core.handle(Event::Started(id, started), now);
+            }
+        }
         for Fetched { hash, result } in self.programs.finished() {
             let (come, others) =
                 std::mem::take(&mut self.waiting).into_iter().partition(|(_, of)| *of == hash);
@@ -383,7 +399,7 @@ impl Children {
             let come: Vec<(ChildId, BlobHash)> = come;
             for (id, _) in come {
                 let started = match &result {
-                    Ok(()) => self.prepare_and_start(&id, None).transpose(),
+                    Ok(()) => self.start_prepared(&id).transpose(),
                     Err(why) => Some(Err(why.clone())),
                 };
                 if let Some(started) = started {
@@ -408,7 +424,7 @@ impl Children {
         Ok(())
     }
 
-    fn spawn(&self, id: &ChildId, directory: &Path, executable: &Executable) -> io::Result<Process> {
+    fn spawn(&self, id: &ChildId, directory: &Path, executable: &Executable) -> io::Result<ChildProcess> {
         let output =
             OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join(OUTPUT_FILE))?;
         let mut command = program(executable)?;
@@ -419,7 +435,7 @@ impl Children {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let opened = number.ok_or(io::ErrorKind::InvalidData.into());
         match opened.and_then(|number| Ok(pidfd_open(number, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(Process { pid, pidfd, child: Some(child) }),
+            Ok(pidfd) => Ok(ChildProcess { pid, pidfd, child: Some(child) }),
             Err(error) => {
                 // It cannot be watched.
                 let _ = child.kill();
@@ -452,31 +468,8 @@ impl Children {
     }
 }
 
-impl Process {
-    fn kill(&self) {
-        // An error means that it has ended.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-    }
-
-    /// How it has ended. To be called when its pidfd is readable.
-    fn reap(&mut self) -> Exit {
-        match self.child.as_mut().map(wait_with_group) {
-            Some(Ok(status)) => Exit { is_done: status.success(), how: how(status) },
-            Some(Err(error)) => Exit { is_done: false, how: error.to_string() },
-            None => {
-                let how = "its exit code is not known, because an earlier supervisor has started it";
-                Exit { is_done: false, how: how.to_owned() }
-            }
-        }
-    }
-}
-
 fn own_program(path: PathBuf) -> Executable {
     Executable::At(path, Vec::new())
-}
-
-fn how(status: ExitStatus) -> String {
-    status.to_string()
 }
 
 fn is_not_there_or_not_empty(error: &io::Error) -> bool {

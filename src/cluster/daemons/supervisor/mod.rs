@@ -7,8 +7,8 @@
 //!
 //! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
-//! * `children`: starts, watches, finds and ends processes. `private_directory`: what each needs.
-//!   `process_group`: what a process has left behind. `programs`: the
+//! * `children`: starts, watches, finds and ends processes. `child_process`: one of them. `process_group`: what it has left
+//!   behind. `private_directory`: what each needs. `source_reads`: that of which topologies are made. `programs`: the
 //!   programs of users. `local_record`: which children there are, on the disk.
 //! * `hosting`: the two threads. `problems`: why processes do not run, for operators.
 //!
@@ -16,6 +16,7 @@
 
 mod actions;
 mod child;
+mod child_process;
 mod children;
 mod core;
 mod hosting;
@@ -28,6 +29,7 @@ mod programs;
 mod readings;
 mod registration;
 mod settings;
+mod source_reads;
 mod strangers;
 mod topology;
 mod wake;

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::supervisor::actions::{Order, Preparation};
 use crate::cluster::program::ProgramFile;
 use crate::cluster::source::TopologySource;
@@ -14,28 +13,34 @@ use crate::files::{make_private_directory, publish};
 use crate::net::Secret;
 use crate::text::{shown, with_causes};
 
-/// Puts there what a process needs. What it has of an earlier preparation is used if it still holds, so that a worker is
+/// Whether a process needs the source of its topology. A worker that was started with it before does not, so that it is
 /// started again while the blobs are away.
+pub(super) fn needs_source(directory: &Path, preparation: &Preparation) -> bool {
+    let known: Option<ProgramOrder> = read_order(directory, PROGRAM_FILE).ok().flatten();
+    is_master(preparation) || known.is_none_or(|known| known.source != preparation.source)
+}
+
+fn is_master(preparation: &Preparation) -> bool {
+    matches!(preparation.order, Order::Master(_))
+}
+
+/// Puts there what a process needs. `source`: that of its topology, if it needs that.
 pub(super) fn prepare(
     directory: &Path,
     preparation: &Preparation,
     secret: &Secret,
-    read_blob: &ReadBlob,
+    source: Option<&[u8]>,
 ) -> Result<(), String> {
     make_private_directory(directory).map_err(|error| with_causes(&error))?;
     write_secret(directory, secret).map_err(|error| with_causes(&error))?;
-    let known: Option<ProgramOrder> = read_order(directory, PROGRAM_FILE).ok().flatten();
-    let is_known = known.is_some_and(|known| known.source == preparation.source);
-    let is_master = matches!(preparation.order, Order::Master(_));
-    if is_master || !is_known {
-        let bytes = read_blob(&preparation.source)?;
-        let file = program_named(&bytes)?;
+    if let Some(bytes) = source {
+        let file = program_named(bytes)?;
         let order = ProgramOrder { source: preparation.source.clone(), file };
         write_order(directory, PROGRAM_FILE, &order).map_err(|error| with_causes(&error))?;
-        if is_master {
+        if is_master(preparation) {
             let opened = File::open(directory);
-            let written = opened
-                .and_then(|opened| publish(&opened, &format!("{SOURCE_FILE}.new"), SOURCE_FILE, &bytes));
+            let written =
+                opened.and_then(|opened| publish(&opened, &format!("{SOURCE_FILE}.new"), SOURCE_FILE, bytes));
             written.map_err(|error| format!("cannot write its file `{SOURCE_FILE}`: {error}"))?;
         }
     }
