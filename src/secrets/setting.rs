@@ -72,7 +72,7 @@ pub const SECRET_MARK: &str = "x-squall-secret";
 /// options.resources.set_secrets(secrets);
 /// let settings = NotifySettings { token: Secret::named("pager".parse()?) };
 /// let mut bolt = Notify { settings, header: String::new() };
-/// bolt.prepare(&options.task_context())?;
+/// bolt.prepare(&options.task_context()).expect("it has the secret");
 /// assert_eq!(bolt.header, "Authorization: Bearer hush");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
