@@ -60,6 +60,7 @@ fn each_command_explains_itself() {
     assert_data_eq!(stdout_of(&["status", "--help"]), file!["snapshots/help_status.txt"]);
     assert_data_eq!(stdout_of(&["errors", "--help"]), file!["snapshots/help_errors.txt"]);
     assert_data_eq!(stdout_of(&["logs", "--help"]), file!["snapshots/help_logs.txt"]);
+    assert_data_eq!(stdout_of(&["access", "--help"]), file!["snapshots/help_access.txt"]);
     assert_data_eq!(stdout_of(&["log-level", "--help"]), file!["snapshots/help_log_level.txt"]);
     assert_data_eq!(stdout_of(&["activate", "--help"]), file!["snapshots/help_activate.txt"]);
     assert_data_eq!(stdout_of(&["deactivate", "--help"]), file!["snapshots/help_deactivate.txt"]);

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use slog::{Discard, Logger, o};
 use squall::clock::Clock;
 use squall::cluster::TopologySource;
-use squall::cluster::access::{Caller, Role, TopologyAccess};
+use squall::cluster::access::{AccessChange, Caller, Role, TopologyAccess};
 use squall::cluster::blobs::BlobStore;
 use squall::cluster::coordination::{
     CandidateRecord, ClusterRecord, Coordination, CoordinationError, Lose, MemoryClient, MemoryOptions,
@@ -1221,6 +1221,36 @@ fn levels_are_changed_for_a_while_whoever_leads_meanwhile() {
     world.report(&id, TopologyPhase::Ended);
     next.step();
     assert!(matches!(next.leader.log_level("words", &debug(60)), Err(OperationError::Conflict(_))));
+}
+
+#[test]
+fn who_may_do_what_with_a_topology_changes_and_nothing_else_of_it() {
+    let mut world = World::new(&["a"]);
+    let nimbus = world.leader();
+    let id = nimbus.submit("words", 1).unwrap().id.unwrap();
+    let name = |name: &str| name.parse().expect("a name");
+    let before = world.assignment(&id).unwrap();
+    let change = AccessChange { users: vec![name("bob")], readers: vec![name("eve")], ..Default::default() };
+    let info = nimbus.leader.change_access("words", &change).expect("it is there");
+    assert_eq!(info.access, TopologyAccess { users: vec![name("bob")], readers: vec![name("eve")] });
+    assert_eq!(world.assignment(&id).unwrap(), before, "nothing begins anew");
+    let next = world.leader();
+    let twice = AccessChange { nobody: vec![name("bob")], ..change.clone() };
+    match next.leader.change_access("words", &twice) {
+        Err(OperationError::Invalid(why)) => assert!(why.contains("`bob` is named twice"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let many = (0..300).map(|number| name(&format!("user-{number}"))).collect();
+    let many = AccessChange { readers: many, ..Default::default() };
+    assert!(matches!(next.leader.change_access("words", &many), Err(OperationError::Invalid(_))));
+    assert_eq!(next.info("words").access, info.access);
+    // What has ended has a log and counters, so it can be looked at.
+    world.report(&id, TopologyPhase::Ended);
+    next.step();
+    let nobody = AccessChange { nobody: vec![name("bob"), name("eve")], ..Default::default() };
+    let info = next.leader.change_access("words", &nobody).expect("it is there");
+    assert_eq!(info.access, TopologyAccess::default());
+    assert!(matches!(next.leader.change_access("others", &nobody), Err(OperationError::NoTopology { .. })));
 }
 
 fn upgrade_to(bytes: &[u8]) -> UpgradeRequest {

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::access::{Caller, TopologyAccess};
+use crate::cluster::access::{AccessChange, Caller, TopologyAccess};
 use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::Observed;
 use crate::cluster::platform::Platform;
@@ -89,6 +89,12 @@ pub trait Operations: Send + Sync {
     /// # Errors
     /// When there is no such topology, it has ended or is ending, or what is asked for makes no sense.
     fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError>;
+
+    /// Changes who may do what with a topology, whether it runs or has ended.
+    ///
+    /// # Errors
+    /// When there is no such topology, somebody is named twice, or too many are.
+    fn change_access(&self, name: &str, change: &AccessChange) -> Result<TopologyInfo, OperationError>;
 
     /// Puts another topology in the place of one that runs, or, if `dry_run` is set, plans that. The answer does not wait
     /// until it is up: [`TopologyInfo::upgrade`] has what comes of it. If it is not up in time, the one before runs again.

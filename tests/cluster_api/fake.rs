@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use slog::{Discard, Logger, o};
 use squall::cluster::TopologySource;
-use squall::cluster::access::{Caller, TopologyAccess};
+use squall::cluster::access::{AccessChange, Caller, TopologyAccess};
 use squall::cluster::api::{ApiLimits, ApiOptions, ApiServer};
 use squall::cluster::log_pieces::{LogAnswer, LogQuestion};
 use squall::cluster::observed::Observed;
@@ -263,6 +263,14 @@ impl Operations for Fake {
             moves: vec![MoveInfo { from, to, executors: 2, why }],
             short,
         })
+    }
+
+    fn change_access(&self, name: &str, change: &AccessChange) -> Result<TopologyInfo, OperationError> {
+        let mut inside = self.begin()?;
+        let missing = || OperationError::NoTopology { name: name.to_owned() };
+        let info = inside.topologies.get_mut(name).ok_or_else(missing)?;
+        info.access.change(change);
+        Ok(info.clone())
     }
 
     fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError> {

@@ -223,6 +223,7 @@ fn the_document_has_every_request_and_every_type() {
         "get /v1/topologies/{name}",
         "get /v1/topologies/{name}/stats",
         "post /v1/topologies",
+        "post /v1/topologies/{name}/access",
         "post /v1/topologies/{name}/logs",
         "post /v1/topologies/{name}/rebalance",
         "post /v1/topologies/{name}/restart",
@@ -238,6 +239,7 @@ fn the_document_has_every_request_and_every_type() {
     let mut types: Vec<&str> = schemas.keys().map(String::as_str).collect();
     types.sort_unstable();
     let expected = [
+        "AccessChange",
         "BeginFrom",
         "BlobFound",
         "BlobHash",

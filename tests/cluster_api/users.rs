@@ -118,6 +118,7 @@ const NEEDED: &[(&str, &str, Right)] = &[
     ("get", "/v1/topologies/{name}", Right::Read),
     ("get", "/v1/topologies/{name}/stats", Right::Read),
     ("post", "/v1/topologies", Right::Submit),
+    ("post", "/v1/topologies/{name}/access", Right::Own),
     ("post", "/v1/topologies/{name}/logs", Right::Read),
     ("post", "/v1/topologies/{name}/rebalance", Right::Operate),
     ("post", "/v1/topologies/{name}/restart", Right::Operate),
@@ -137,6 +138,7 @@ fn who_has(right: Right) -> &'static [&'static str] {
         Right::ReadBlobs => &["root", "hal"],
         Right::Read => &["root", "ada", "bob", "eve"],
         Right::Operate => &["root", "ada", "bob"],
+        Right::Own => &["root", "ada"],
         Right::Admin => &["root"],
     }
 }
@@ -341,6 +343,17 @@ fn users_are_added_listed_and_removed_and_commands_are_theirs() {
     assert_eq!(inside.submitted[0].access.readers[0].as_str(), "eve");
     drop(inside);
     place.squall_with(&variables, &["list"], 0);
+    fake.has("words", TopologyPhase::Active);
+    let access =
+        |args: &[&str], code| place.squall_with(&variables, &[&["access", "words"], args].concat(), code);
+    let changed = access(&["--allow-user", "bob", "--allow-user", "zoe", "--allow-reader", "eve"], 0);
+    assert_eq!(changed.stdout, "owner    somebody\nusers    bob, zoe\nreaders  eve\n");
+    access(&["--allow-reader", "bob", "--revoke", "zoe"], 0);
+    assert_eq!(
+        access(&["-o", "json"], 0).json()["access"],
+        json!({ "users": [], "readers": ["bob", "eve"] })
+    );
+    access(&["--revoke", "a b"], 2).says("is no name of a user");
     user(&["add", "root", "--replace"], 0);
     place.squall_with(&variables, &["list"], 1).says("the token is nobody's");
     user(&["remove", "root"], 0);

@@ -10,7 +10,7 @@ use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::cli::error::CommandError;
-use crate::cluster::access::Token;
+use crate::cluster::access::{AccessChange, Token};
 use crate::cluster::api::{
     BlobFound, DrainedRequest, ErrorBody, ErrorCode, ErrorInfo, TopologyList, WantedRequest,
 };
@@ -149,6 +149,17 @@ impl NimbusClient {
         let path = format!("{}/log-level", path_of(name)?);
         let body = in_json(request);
         read(&self.ask(&Asked { method: "PUT", path, body: Some(&body), again: true })?)
+    }
+
+    /// Changes who may do what with a topology. Twice is as once, so it may be asked again.
+    pub(super) fn change_access(
+        &mut self,
+        name: &str,
+        change: &AccessChange,
+    ) -> Result<TopologyInfo, ClientError> {
+        let path = format!("{}/access", path_of(name)?);
+        let body = in_json(change);
+        read(&self.ask(&Asked { method: "POST", path, body: Some(&body), again: true })?)
     }
 
     /// Has a topology do something.

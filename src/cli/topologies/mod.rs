@@ -9,6 +9,7 @@
 //! 2. What was asked for is a wish. A command waits until the topology is as wished, and shows each change on stderr.
 //! 3. A topology is watched by its id: if another one gets its name, waiting ends.
 
+pub(super) mod access;
 pub(super) mod activate;
 pub(super) mod client;
 mod counters;

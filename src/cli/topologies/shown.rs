@@ -57,6 +57,11 @@ pub(super) fn print_json_line<T: Serialize>(result: &T) -> Result<(), CommandErr
     terminal::print(&escaped_json(&format!("{text}\n")))
 }
 
+/// Users in one line.
+pub(super) fn user_names(names: &[UserName]) -> String {
+    names.iter().map(UserName::as_str).collect::<Vec<_>>().join(", ")
+}
+
 pub(super) fn phase_name(phase: TopologyPhase) -> &'static str {
     match phase {
         TopologyPhase::Starting => "starting",
@@ -179,10 +184,9 @@ pub(super) fn for_people(info: &TopologyInfo) -> String {
         ("wanted", wanted_name(info.wanted).to_owned()),
         ("phase", phase_name(info.phase).to_owned()),
     ];
-    let names = |names: &[UserName]| names.iter().map(UserName::as_str).collect::<Vec<_>>().join(", ");
     for (heading, list) in [("users", &info.access.users), ("readers", &info.access.readers)] {
         if !list.is_empty() {
-            lines.push((heading, names(list)));
+            lines.push((heading, user_names(list)));
         }
     }
     if let Some(master) = &info.master {

@@ -27,7 +27,7 @@ mod users;
 mod users_file;
 
 pub use attempts::{Attempt, Attempts};
-pub use right::{Right, TopologyAccess};
+pub use right::{AccessChange, Right, TopologyAccess};
 pub use token::{Token, TokenError, TokenHash, bearer_in};
 pub use user::{Caller, Role, UserEntry, UserName, UserNameError};
 pub use users::Users;

@@ -23,6 +23,8 @@ pub enum Right {
     Read,
     /// To have the topology in the path do something.
     Operate,
+    /// To change who may do what with the topology in the path.
+    Own,
     /// Everything.
     Admin,
 }
@@ -30,7 +32,7 @@ pub enum Right {
 impl Right {
     /// Whether it depends on a topology.
     pub fn is_of_topology(self) -> bool {
-        matches!(self, Right::Read | Right::Operate)
+        matches!(self, Right::Read | Right::Operate | Right::Own)
     }
 
     /// Whether somebody has it. `topology`: the one that it concerns; without one, a right that depends on it is nobody's.
@@ -44,7 +46,8 @@ impl Right {
             (Right::Nothing | Right::BeUser, _) => true,
             (Right::Submit, _) => caller.may_submit(),
             (Right::ReadBlobs, _) => caller.may_read_blobs(),
-            (Right::Admin, _) | (Right::Read | Right::Operate, None) => false,
+            (Right::Admin, _) | (Right::Read | Right::Operate | Right::Own, None) => false,
+            (Right::Own, Some((owner, _))) => owner == user.as_str(),
             (Right::Operate, Some((owner, access))) => owner == user.as_str() || access.users.contains(user),
             (Right::Read, Some((owner, access))) => {
                 owner == user.as_str() || access.users.contains(user) || access.readers.contains(user)
@@ -66,9 +69,44 @@ pub struct TopologyAccess {
 }
 
 impl TopologyAccess {
+    /// Applies a change. Who is named by none of its lists keeps what it has.
+    pub fn change(&mut self, change: &AccessChange) {
+        let named = [&change.users, &change.readers, &change.nobody];
+        let is_named = |name: &UserName| named.iter().any(|names| names.contains(name));
+        for (names, more) in [(&mut self.users, &change.users), (&mut self.readers, &change.readers)] {
+            names.retain(|name| !is_named(name));
+            names.extend(more.iter().cloned());
+            names.sort_unstable();
+            names.dedup();
+        }
+    }
+
     /// Whether the lists are short enough to be kept.
     pub fn is_short(&self) -> bool {
         self.users.len() <= NAMES_MAX && self.readers.len() <= NAMES_MAX
+    }
+}
+
+/// How who may do something with a topology changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessChange {
+    /// Who may look at it and have it do something from now on.
+    #[serde(default)]
+    pub users: Vec<UserName>,
+    /// Who may look at it from now on, and no more.
+    #[serde(default)]
+    pub readers: Vec<UserName>,
+    /// Who may do neither from now on.
+    #[serde(default)]
+    pub nobody: Vec<UserName>,
+}
+
+impl AccessChange {
+    /// A user that more than one of the lists has.
+    pub fn contradiction(&self) -> Option<&UserName> {
+        let all: Vec<&UserName> = self.users.iter().chain(&self.readers).chain(&self.nobody).collect();
+        all.iter().enumerate().find(|(at, name)| all[..*at].contains(name)).map(|(_, name)| *name)
     }
 }
 
@@ -90,17 +128,17 @@ mod tests {
 
     #[test]
     fn each_has_what_is_given_and_nothing_else() {
-        use Right::{Admin, BeUser, Nothing, Operate, Read, ReadBlobs, Submit};
+        use Right::{Admin, BeUser, Nothing, Operate, Own, Read, ReadBlobs, Submit};
         let access = TopologyAccess { users: names(&["bob"]), readers: names(&["eve"]) };
-        let all = [Nothing, BeUser, Submit, ReadBlobs, Read, Operate, Admin];
+        let all = [Nothing, BeUser, Submit, ReadBlobs, Read, Operate, Own, Admin];
         let check = |caller: &Caller, expected: &[Right]| {
             let has = all.iter().copied().filter(|right| right.is_of(caller, Some(("ada", &access))));
             assert_eq!(has.collect::<Vec<_>>(), expected, "{caller}");
         };
         check(&Caller::Anybody, &all);
         check(&user("root", &[Role::Admin]), &all);
-        check(&user("ada", &[Role::Submit]), &[Nothing, BeUser, Submit, Read, Operate]);
-        check(&user("ada", &[]), &[Nothing, BeUser, Read, Operate]);
+        check(&user("ada", &[Role::Submit]), &[Nothing, BeUser, Submit, Read, Operate, Own]);
+        check(&user("ada", &[]), &[Nothing, BeUser, Read, Operate, Own]);
         check(&user("bob", &[]), &[Nothing, BeUser, Read, Operate]);
         check(&user("eve", &[]), &[Nothing, BeUser, Read]);
         check(&user("zoe", &[Role::Submit]), &[Nothing, BeUser, Submit]);
@@ -109,9 +147,27 @@ mod tests {
     }
 
     #[test]
+    fn who_is_named_has_what_the_change_gives_and_nothing_else() {
+        let mut access = TopologyAccess { users: names(&["bob", "zoe"]), readers: names(&["eve", "hal"]) };
+        let change = AccessChange {
+            users: names(&["eve", "ada"]),
+            readers: names(&["bob"]),
+            nobody: names(&["hal", "sam"]),
+        };
+        assert_eq!(change.contradiction(), None);
+        access.change(&change);
+        let expected = TopologyAccess { users: names(&["ada", "eve", "zoe"]), readers: names(&["bob"]) };
+        assert_eq!(access, expected);
+        access.change(&change);
+        assert_eq!(access, expected, "twice is as once");
+        let both = AccessChange { nobody: names(&["bob"]), ..change };
+        assert_eq!(both.contradiction().map(UserName::as_str), Some("bob"));
+    }
+
+    #[test]
     fn empty_lists_mean_nobody_and_so_does_no_topology() {
         let (none, ada) = (TopologyAccess::default(), user("ada", &[Role::Submit]));
-        for right in [Right::Read, Right::Operate] {
+        for right in [Right::Read, Right::Operate, Right::Own] {
             assert!(!right.is_of(&ada, Some(("bob", &none))));
             assert!(!right.is_of(&ada, Some(("", &none))), "a topology of nobody is that of administrators");
             assert!(!right.is_of(&ada, None));

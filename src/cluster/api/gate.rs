@@ -144,6 +144,7 @@ impl Needed {
             Right::Operate => {
                 "have this topology do anything: only its owner, its users and administrators may"
             }
+            Right::Own => "change who may do what with this topology: only its owner and administrators may",
             Right::Admin => "do this: only administrators may",
         };
         ApiError::new(ErrorCode::Denied, format!("{caller} may not {may_not}"))

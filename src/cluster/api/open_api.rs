@@ -100,6 +100,7 @@ fn needs(right: Right) -> Option<&'static str> {
         Right::ReadBlobs => "Users with the role `host`, and administrators, may ask.",
         Right::Read => "The owner, the users and the readers of the topology, and administrators, may ask.",
         Right::Operate => "The owner and the users of the topology, and administrators, may ask.",
+        Right::Own => "The owner of the topology, and administrators, may ask.",
         Right::Admin => "Administrators may ask.",
     })
 }

@@ -13,7 +13,7 @@ use axum::{Extension, Router};
 use serde_json::Value;
 use slog::{Logger, debug, info};
 
-use crate::cluster::access::{Caller, Right};
+use crate::cluster::access::{AccessChange, Caller, Right};
 use crate::cluster::api::answer::{ApiError, ErrorCode, bytes_of, done, json};
 use crate::cluster::api::body;
 use crate::cluster::api::calls::Calls;
@@ -141,6 +141,16 @@ const ROUTES: &[Route] = &[
         body: Some(Content::Json(schema::<LogLevelRequest>)),
         answers: &[(200, "They will.", Some(Content::Json(schema::<TopologyInfo>)))],
         handler: || put(put_log_level),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/topologies/{name}/access",
+        id: "changeAccess",
+        summary: "Changes who may do what with a topology.",
+        needs: Right::Own,
+        body: Some(Content::Json(schema::<AccessChange>)),
+        answers: &[(200, "It is changed.", Some(Content::Json(schema::<TopologyInfo>)))],
+        handler: || post(change_access),
     },
     Route {
         method: "POST",
@@ -383,6 +393,14 @@ async fn put_log_level(State(calls): Calling, name: Named, body: Body) -> Result
     let request: LogLevelRequest =
         body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
     let topology = calls.call(move |operations| operations.log_level(&name, &request)).await?;
+    Ok(json(StatusCode::OK, &topology))
+}
+
+async fn change_access(State(calls): Calling, name: Named, body: Body) -> Result<Response, ApiError> {
+    let name = topology_name(name)?;
+    let change: AccessChange =
+        body::read_json(body, calls.limits.json_bytes_max, calls.limits.body_time).await?;
+    let topology = calls.call(move |operations| operations.change_access(&name, &change)).await?;
     Ok(json(StatusCode::OK, &topology))
 }
 

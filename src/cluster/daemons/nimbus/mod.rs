@@ -29,6 +29,7 @@
 mod answers;
 mod begin;
 mod change;
+mod change_access;
 mod daemon;
 mod decision;
 mod drain;

@@ -2,11 +2,12 @@
 
 use slog::info;
 
-use crate::cluster::access::Caller;
+use crate::cluster::access::{AccessChange, Caller};
 use crate::cluster::blobs::BlobError;
 use crate::cluster::coordination::RecordAccessError;
 use crate::cluster::daemons::nimbus::answers::{cluster_of, info_of};
 use crate::cluster::daemons::nimbus::change::{rebalance, restart, to_be_stopped, want_savepoint};
+use crate::cluster::daemons::nimbus::change_access::change_access;
 use crate::cluster::daemons::nimbus::drain::set_drained;
 use crate::cluster::daemons::nimbus::found::{find, no_topology, read_all, read_topology};
 use crate::cluster::daemons::nimbus::leader::{Leader, Work};
@@ -91,6 +92,10 @@ impl Operations for Leader {
 
     fn log_level(&self, name: &str, request: &LogLevelRequest) -> Result<TopologyInfo, OperationError> {
         want_levels(self, name, request)
+    }
+
+    fn change_access(&self, name: &str, change: &AccessChange) -> Result<TopologyInfo, OperationError> {
+        change_access(self, name, change)
     }
 
     fn upgrade(&self, name: &str, request: &UpgradeRequest) -> Result<Upgraded, OperationError> {

@@ -75,7 +75,7 @@ fn check_owner(owner: &str) -> Result<(), OperationError> {
     }
 }
 
-fn check_access(access: &TopologyAccess) -> Result<(), OperationError> {
+pub(super) fn check_access(access: &TopologyAccess) -> Result<(), OperationError> {
     match access.is_short() {
         true => Ok(()),
         false => Err(OperationError::Invalid("a topology has at most 256 users and 256 readers".to_owned())),
