@@ -6,6 +6,8 @@
 //!
 //! The types here are those of the HTTP API, too. They know nothing of HTTP.
 
+mod hosts;
+
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
@@ -14,13 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::access::{AccessChange, Caller, TopologyAccess};
 use crate::cluster::log_pieces::{LogAnswer, LogQuestion};
 use crate::cluster::observed::Observed;
-use crate::cluster::platform::Platform;
 use crate::cluster::problem::ProblemInfo;
 use crate::cluster::topologies::{
     BlobHash, Outcome, SavepointAnswer, SavepointWish, TopologyBegin, TopologyId, TopologyPhase, Upgrade,
     UpgradeVerdict, Wanted,
 };
-use crate::config::Resources;
+pub use hosts::{ClusterInfo, HostInfo, HostedInfo, NimbusInfo, SupervisorInfo};
 
 /// What a nimbus does for operators. Calls wait for the coordination service, for at most the time-out of a call.
 pub trait Operations: Send + Sync {
@@ -392,86 +393,6 @@ pub struct MasterInfo {
     pub epoch: u64,
     /// Where it is reached; `None`: it does not listen yet.
     pub address: Option<SocketAddr>,
-}
-
-/// A cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct ClusterInfo {
-    /// Its id.
-    pub id: String,
-    /// The nimbus that leads.
-    pub leader: Option<String>,
-    /// How often a nimbus has begun to lead.
-    pub epoch: u64,
-    /// All nimbuses.
-    pub nimbuses: Vec<NimbusInfo>,
-    /// All supervisors, by id.
-    pub supervisors: Vec<SupervisorInfo>,
-    /// The hosts whose supervisors are not there, if something is wanted of them, or should run there.
-    pub missing: Vec<HostInfo>,
-}
-
-/// One nimbus.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct NimbusInfo {
-    /// Its id.
-    pub id: String,
-    /// Where its API is reached.
-    pub address: String,
-}
-
-/// One supervisor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SupervisorInfo {
-    /// Its host.
-    #[serde(flatten)]
-    pub host: HostInfo,
-    /// The rack that it is in.
-    pub rack: String,
-    /// How many workers it may run.
-    pub slots: u16,
-    /// How many are assigned to it.
-    pub used: u16,
-    /// Its processor time and memory.
-    pub resources: Resources,
-    /// Which programs it can run.
-    pub platform: Platform,
-    /// When it was started, for people.
-    pub started_at: String,
-}
-
-/// A host, what is wanted of it, and what runs there.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HostInfo {
-    /// The id of its supervisor.
-    pub id: String,
-    /// Whether its supervisor is there.
-    pub is_there: bool,
-    /// Since when it is to be empty, for people; null: it is not.
-    pub drained_since: Option<String>,
-    /// For how many seconds it is blacklisted from now on, because its supervisor went away too often; null: it is not.
-    pub blacklisted_for: Option<u64>,
-    /// What is assigned to it, by topology.
-    pub runs: Vec<HostedInfo>,
-    /// Which of its processes do not run as they should, as its supervisor reports.
-    #[serde(default)]
-    pub problems: Vec<ProblemInfo>,
-    /// How many problems it has beside these.
-    #[serde(default)]
-    pub problems_left_out: u32,
-}
-
-/// What a topology has on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct HostedInfo {
-    /// The topology.
-    pub topology: String,
-    /// Its workers there.
-    pub workers: Vec<u16>,
-    /// Whether its master is there.
-    pub master: bool,
-    /// What the topology lacks, and why it does not move from a host that is to be empty.
-    pub short: Option<String>,
 }
 
 /// Why a nimbus did not do what was asked for.
