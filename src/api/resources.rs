@@ -6,10 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::secrets::SecretDirectory;
 
-/// The key of the [`SecretDirectory`] of a process.
-const SECRETS_RESOURCE: &str = "__secrets";
-
-type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
+/// What tasks share.
+#[derive(Clone, Default)]
+struct Shared {
+    objects: BTreeMap<String, Arc<dyn Any + Send + Sync>>,
+    /// Where the secrets of the process are.
+    secrets: SecretDirectory,
+}
 
 /// Objects that all tasks of a worker share, by key: a connection pool, a model, a cache.
 ///
@@ -40,7 +43,7 @@ type Objects = BTreeMap<String, Arc<dyn Any + Send + Sync>>;
 /// # Ok::<(), TaskError>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct WorkerResources(Arc<Mutex<Objects>>);
+pub struct WorkerResources(Arc<Mutex<Shared>>);
 
 impl WorkerResources {
     /// Stores an object under a key, and replaces any object that had this key.
@@ -70,7 +73,7 @@ impl WorkerResources {
     /// assert!(resources.get::<String>("limit").is_none(), "it is of another type");
     /// ```
     pub fn get<T: Any + Send + Sync>(&self, key: &str) -> Option<Arc<T>> {
-        let object = self.lock().get(key).cloned();
+        let object = self.lock().objects.get(key).cloned();
         object?.downcast().ok()
     }
 
@@ -85,7 +88,7 @@ impl WorkerResources {
     /// assert!(resources.contains("limit") && !resources.contains("model"));
     /// ```
     pub fn contains(&self, key: &str) -> bool {
-        self.lock().contains_key(key)
+        self.lock().objects.contains_key(key)
     }
 
     /// Sets where the secrets of this process are. `squall run` and the workers of a cluster do so; a program that starts a
@@ -105,17 +108,16 @@ impl WorkerResources {
     /// # }
     /// ```
     pub fn set_secrets(&self, secrets: SecretDirectory) {
-        self.set(SECRETS_RESOURCE, secrets);
+        self.lock().secrets = secrets;
     }
 
     /// Where the secrets of this process are: nowhere, unless that was set.
     pub(crate) fn secrets(&self) -> SecretDirectory {
-        self.get::<SecretDirectory>(SECRETS_RESOURCE)
-            .map_or_else(SecretDirectory::none, |secrets| (*secrets).clone())
+        self.lock().secrets.clone()
     }
 
     pub(crate) fn set_shared(&self, key: &str, object: Arc<dyn Any + Send + Sync>) {
-        self.lock().insert(key.to_owned(), object);
+        self.lock().objects.insert(key.to_owned(), object);
     }
 
     /// The same objects for another worker, which adds its own.
@@ -123,7 +125,7 @@ impl WorkerResources {
         WorkerResources(Arc::new(Mutex::new(self.lock().clone())))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Objects> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
