@@ -9,6 +9,8 @@
 //! * `storm`: topologies of Storm's own tests for several workers.
 //! * `cases`: what is expected of it. `in_a_cluster`: the same where the cluster does not have the program.
 
+#[path = "../kit/case_list.rs"]
+mod case_list;
 mod cases;
 #[path = "../dev_kit/mod.rs"]
 mod dev_kit;
@@ -19,7 +21,6 @@ mod program;
 mod storm;
 
 use std::env;
-use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// What the program is started with to be itself, and not the test.
@@ -42,23 +43,5 @@ fn main() -> ExitCode {
     if COMMANDS.contains(&first.as_str()) {
         return squall::cli::run(program::registry());
     }
-    // The arguments of `cargo test` that matter to a list of cases: `--list`, and names to filter by.
-    let (flags, filters): (Vec<String>, Vec<String>) =
-        env::args().skip(1).partition(|arg| arg.starts_with('-'));
-    let chosen =
-        cases::ALL.iter().filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(f)));
-    let mut failed: Vec<&str> = Vec::new();
-    let mut count = 0;
-    for (name, case) in chosen {
-        count += 1;
-        if flags.iter().any(|flag| flag == "--list") {
-            println!("{name}: test");
-            continue;
-        }
-        let passed = catch_unwind(case).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed.extend((!passed).then_some(name));
-    }
-    println!("\n{count} cases, {} failed: {failed:?}", failed.len());
-    ExitCode::from(u8::from(!failed.is_empty()))
+    case_list::run(cases::ALL)
 }

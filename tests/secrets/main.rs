@@ -9,6 +9,8 @@
 //! * `cases`: one process and worker processes. `commands`: `squall secret`. `in_a_cluster`: the same on hosts.
 
 mod canary;
+#[path = "../kit/case_list.rs"]
+mod case_list;
 mod cases;
 mod commands;
 #[path = "../dev_kit/mod.rs"]
@@ -17,7 +19,6 @@ mod in_a_cluster;
 mod program;
 
 use std::env;
-use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// What the program is started with to be itself, and not the test.
@@ -63,24 +64,5 @@ fn main() -> ExitCode {
     if COMMANDS.contains(&first.as_str()) {
         return squall::cli::run(program::registry());
     }
-    // The arguments of `cargo test` that matter to a list of cases: `--list`, and names to filter by.
-    let (flags, filters): (Vec<String>, Vec<String>) =
-        env::args().skip(1).partition(|arg| arg.starts_with('-'));
-    let chosen = ALL
-        .iter()
-        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str())));
-    let mut failed: Vec<&str> = Vec::new();
-    let mut count = 0;
-    for (name, case) in chosen {
-        count += 1;
-        if flags.iter().any(|flag| flag == "--list") {
-            println!("{name}: test");
-            continue;
-        }
-        let passed = catch_unwind(case).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed.extend((!passed).then_some(name));
-    }
-    println!("\n{count} cases, {} failed: {failed:?}", failed.len());
-    ExitCode::from(u8::from(!failed.is_empty()))
+    case_list::run(ALL)
 }
