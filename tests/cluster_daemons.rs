@@ -18,7 +18,6 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Nimbus, NimbusState, Supervisor, SupervisorRecord, SupervisorState};
-use squall::cluster::platform::Platform;
 use squall::cluster::topologies::ClusterKey;
 use squall::config::HostOptions;
 use squall::secrets::{SecretDirectory, SecretName};
@@ -98,16 +97,10 @@ impl World {
 
     fn start_supervisor_as(&mut self, id: &str, disk: &str) {
         self.starts += 1;
-        let offered = HostOptions::default();
         let me = SupervisorRecord {
-            id: id.to_owned(),
-            rack: offered.rack,
-            slots: offered.slots,
-            resources: offered.resources,
-            platform: Platform::of_this_machine(),
-            secrets: Default::default(),
             token: format!("{:016x}", self.starts),
             started_at: self.clock.wall_nanos().to_string(),
+            ..SupervisorRecord::new(id, &HostOptions::default())
         };
         let belonging = Belonging::read(&self.disk(&format!("supervisor-{disk}"))).unwrap().of_key(&self.key);
         let daemon = Supervisor::new(belonging, me, World::logger()).unwrap();

@@ -23,7 +23,6 @@ use squall::cluster::operations::{
     LogLevelRequest, OperationError, Operations, RebalanceRequest, SavepointRequest, SubmitRequest,
     Submitted, TopologyInfo, UpgradeRequest, Upgraded,
 };
-use squall::cluster::platform::Platform;
 use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, BeginFrom, BlobHash, CatalogRecord, SavepointAnswer, SpecRecord, StateRecord,
@@ -296,20 +295,8 @@ impl World {
 
     /// A host that has these secrets. If it is there already, it has them from now on.
     fn begin_host_with(&mut self, id: &str, secrets: &[&str]) {
-        let HostOptions { rack, slots, resources, .. } = HostOptions::default();
-        let (token, started_at) = (String::new(), String::new());
-        let platform = Platform::of_this_machine();
         let secrets = secrets.iter().map(|name| name.parse().unwrap()).collect();
-        let record = SupervisorRecord {
-            id: id.to_owned(),
-            rack,
-            slots,
-            resources,
-            platform,
-            secrets,
-            token,
-            started_at,
-        };
+        let record = SupervisorRecord { secrets, ..SupervisorRecord::new(id, &HostOptions::default()) };
         let node = path("/supervisors").child(id).unwrap();
         let client = self.hosts.entry(id.to_owned()).or_insert_with(|| self.service.client());
         client.hold(&node, &encode_record(&node, &record).unwrap()).unwrap();
@@ -1235,7 +1222,7 @@ fn who_may_do_what_with_a_topology_changes_and_nothing_else_of_it() {
     assert_eq!(info.access, TopologyAccess { users: vec![name("bob")], readers: vec![name("eve")] });
     assert_eq!(world.assignment(&id).unwrap(), before, "nothing begins anew");
     let next = world.leader();
-    let twice = AccessChange { nobody: vec![name("bob")], ..change.clone() };
+    let twice = AccessChange { revoke: vec![name("bob")], ..change.clone() };
     match next.leader.change_access("words", &twice) {
         Err(OperationError::Invalid(why)) => assert!(why.contains("`bob` is named twice"), "{why}"),
         other => panic!("{other:?}"),
@@ -1247,7 +1234,7 @@ fn who_may_do_what_with_a_topology_changes_and_nothing_else_of_it() {
     // What has ended has a log and counters, so it can be looked at.
     world.report(&id, TopologyPhase::Ended);
     next.step();
-    let nobody = AccessChange { nobody: vec![name("bob"), name("eve")], ..Default::default() };
+    let nobody = AccessChange { revoke: vec![name("bob"), name("eve")], ..Default::default() };
     let info = next.leader.change_access("words", &nobody).expect("it is there");
     assert_eq!(info.access, TopologyAccess::default());
     assert!(matches!(next.leader.change_access("others", &nobody), Err(OperationError::NoTopology { .. })));

@@ -35,7 +35,6 @@ use squall::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, ProblemsRecord, ProcessProblem,
     Supervisor, SupervisorRecord, host,
 };
-use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{
     AssignmentRecord, CatalogRecord, ClusterKey, MasterOrder, MasterReport, ORDER_FILE, Occupancy,
     REPORT_FILE, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, WorkerOrder, read_order,
@@ -264,16 +263,9 @@ fn a_supervisor_for_other_tests() {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        let offered = HostOptions::default();
         let me = SupervisorRecord {
-            id: ME.to_owned(),
-            rack: offered.rack,
-            slots: offered.slots,
-            resources: offered.resources,
-            platform: Platform::of_this_machine(),
-            secrets: Default::default(),
             token: std::process::id().to_string(),
-            started_at: String::new(),
+            ..SupervisorRecord::new(ME, &HostOptions::default())
         };
         let belonging = Belonging::read(&directory).expect("it can be read");
         let mut supervisor =

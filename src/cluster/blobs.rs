@@ -115,6 +115,11 @@ impl BlobStore {
         &self.directory
     }
 
+    /// What reads blobs of this store for a supervisor.
+    pub fn reader(self) -> ReadBlob {
+        Arc::new(move |hash| self.get(hash).map_err(|error| error.to_string()))
+    }
+
     /// Keeps a blob, for this user alone. If it is there already, it counts as new.
     ///
     /// # Errors

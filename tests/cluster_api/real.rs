@@ -1,6 +1,5 @@
 //! The commands, the API and the operations of a real nimbus together, on the service in memory.
 
-use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +16,6 @@ use squall::cluster::coordination::{
     encode_record,
 };
 use squall::cluster::daemons::{Leader, LeaderOptions, MasterAccess, NimbusState, SupervisorRecord};
-use squall::cluster::platform::Platform;
 use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, ClusterKey, MasterRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes,
@@ -67,19 +65,8 @@ impl World {
 
     /// A host with four slots.
     fn begin_host(&mut self, id: &str) {
-        let HostOptions { rack, slots, resources, .. } = HostOptions::default();
-        let (token, started_at) = (String::new(), "2026-11-30T08:00:00Z".to_owned());
-        let (platform, secrets) = (Platform::of_this_machine(), BTreeSet::new());
-        let record = SupervisorRecord {
-            id: id.to_owned(),
-            rack,
-            slots,
-            resources,
-            platform,
-            secrets,
-            token,
-            started_at,
-        };
+        let started_at = "2026-11-30T08:00:00Z".to_owned();
+        let record = SupervisorRecord { started_at, ..SupervisorRecord::new(id, &HostOptions::default()) };
         let node = format!("/supervisors/{id}").parse().expect("a path");
         let client = self.service.client();
         client.hold(&node, &encode_record(&node, &record).expect("it is short")).expect("it is made");

@@ -1,8 +1,5 @@
 //! `squall supervisor`, and the commands about one: `squall supervisor drain` and `undrain`.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use clap::Subcommand;
 use rand::Rng as _;
 use slog::info;
@@ -18,7 +15,6 @@ use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::{
     AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
 };
-use crate::cluster::platform::Platform;
 use crate::cluster::processes::Executable;
 use crate::config::EngineOptions;
 use crate::runtime::secret_directory;
@@ -79,14 +75,9 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     let read_blob = read_blob_of(&engine)?;
     let mut beginning = args.flags.begin(&engine, context)?;
     let me = SupervisorRecord {
-        id: id.clone(),
-        rack: options.host.rack.clone(),
-        slots: options.host.slots,
-        resources: options.host.resources,
-        platform: Platform::of_this_machine(),
-        secrets: BTreeSet::new(),
         token: format!("{:016x}", beginning.rng.next_u64()),
         started_at: beginning.started_at(),
+        ..SupervisorRecord::new(id.clone(), &options.host)
     };
     let logger = beginning.logging.logger.clone();
     let secrets = secret_directory(&engine.secrets);
@@ -119,6 +110,5 @@ fn read_blob_of(engine: &EngineOptions) -> Result<ReadBlob, CommandError> {
     if let Some(read_blob) = blobs_of_nimbuses(engine)? {
         return Ok(read_blob);
     }
-    let blobs = blobs_of(engine)?;
-    Ok(Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())))
+    Ok(blobs_of(engine)?.reader())
 }

@@ -6,7 +6,6 @@
 //!   "squall-host-N"     a supervisor, and its processes ─────┘ │  ... each with a client of its own
 //! ```
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +32,6 @@ use crate::cluster::daemons::{
     Nimbus, Supervisor, SupervisorRecord, host,
 };
 use crate::cluster::operations::Operations;
-use crate::cluster::platform::Platform;
 use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
 use crate::config::EngineOptions;
 use crate::files::make_private_directory;
@@ -248,12 +246,12 @@ impl DevCluster {
         let directory = options.directory.join(&id);
         let belonging = belonging(&directory)?.of_key(key);
         let secrets = secret_directory(&options.engine.secrets);
-        let (engine, clock, blobs) = (&options.engine, self.clock.clone(), blobs.clone());
+        let (engine, clock) = (&options.engine, self.clock.clone());
         let children = ChildrenOptions {
             directory,
             executable: Executable::This,
             key: key.clone(),
-            read_blob: Arc::new(move |hash| blobs.get(hash).map_err(|error| error.to_string())),
+            read_blob: blobs.clone().reader(),
             logger: logger.clone(),
         };
         let settings = HostSettings {
@@ -267,14 +265,10 @@ impl DevCluster {
         let failed = |error: io::Error| CommandError::Refused(error.to_string());
         let children = Children::open(children, settings, clock.now()).map_err(failed)?;
         let me = SupervisorRecord {
-            id,
-            rack: engine.supervisor.host.rack.clone(),
             slots: options.slots,
-            resources: engine.supervisor.host.resources,
-            platform: Platform::of_this_machine(),
-            secrets: BTreeSet::new(),
             token: format!("{:016x}", rng.next_u64()),
             started_at: Timestamp(clock.wall_nanos()).to_string(),
+            ..SupervisorRecord::new(id, &engine.supervisor.host)
         };
         let mut supervisor = Supervisor::new(belonging, me, logger)
             .map_err(|error| CommandError::Refused(error.to_string()))?

@@ -51,7 +51,7 @@ pub(in crate::cli) fn execute(args: &Args) -> Result<CommandOutcome, CommandErro
     let change = AccessChange {
         users: args.allow_user.clone(),
         readers: args.allow_reader.clone(),
-        nobody: args.revoke.clone(),
+        revoke: args.revoke.clone(),
     };
     let info = match change == AccessChange::default() {
         true => client.topology(&args.topology)?,

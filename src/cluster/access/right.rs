@@ -71,7 +71,7 @@ pub struct TopologyAccess {
 impl TopologyAccess {
     /// Applies a change. Who is named by none of its lists keeps what it has.
     pub fn change(&mut self, change: &AccessChange) {
-        let named = [&change.users, &change.readers, &change.nobody];
+        let named = [&change.users, &change.readers, &change.revoke];
         let is_named = |name: &UserName| named.iter().any(|names| names.contains(name));
         for (names, more) in [(&mut self.users, &change.users), (&mut self.readers, &change.readers)] {
             names.retain(|name| !is_named(name));
@@ -99,13 +99,13 @@ pub struct AccessChange {
     pub readers: Vec<UserName>,
     /// Who may do neither from now on.
     #[serde(default)]
-    pub nobody: Vec<UserName>,
+    pub revoke: Vec<UserName>,
 }
 
 impl AccessChange {
     /// A user that more than one of the lists has.
     pub fn contradiction(&self) -> Option<&UserName> {
-        let all: Vec<&UserName> = self.users.iter().chain(&self.readers).chain(&self.nobody).collect();
+        let all: Vec<&UserName> = self.users.iter().chain(&self.readers).chain(&self.revoke).collect();
         all.iter().enumerate().find(|(at, name)| all[..*at].contains(name)).map(|(_, name)| *name)
     }
 }
@@ -152,7 +152,7 @@ mod tests {
         let change = AccessChange {
             users: names(&["eve", "ada"]),
             readers: names(&["bob"]),
-            nobody: names(&["hal", "sam"]),
+            revoke: names(&["hal", "sam"]),
         };
         assert_eq!(change.contradiction(), None);
         access.change(&change);
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(access, expected);
         access.change(&change);
         assert_eq!(access, expected, "twice is as once");
-        let both = AccessChange { nobody: names(&["bob"]), ..change };
+        let both = AccessChange { revoke: names(&["bob"]), ..change };
         assert_eq!(both.contradiction().map(UserName::as_str), Some("bob"));
     }
 

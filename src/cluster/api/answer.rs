@@ -137,21 +137,21 @@ impl IntoResponse for ApiError {
 /// A result as JSON.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let text = serde_json::to_vec(value).expect("answers have text keys only, so they are JSON");
-    let mut response = Response::new(Body::from(text));
+    let mut response = answer(Body::from(text), "application/json");
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    // What is there changes at any time, and a browser must take it for nothing but JSON.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
 /// Bytes that nobody but who asked for them interprets.
 pub(super) fn bytes_of(body: SentBlob) -> Response {
-    let mut response = Response::new(Body::new(body));
+    answer(Body::new(body), "application/octet-stream")
+}
+
+fn answer(body: Body, content_type: &'static str) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // What is there changes at any time, and a browser must take it for nothing else.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

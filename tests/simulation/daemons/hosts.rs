@@ -13,7 +13,6 @@ use squall::clock::Time;
 use squall::cluster::coordination::{Coordination as _, MemoryClient, Notice, Notify, Version};
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{HostSettings, Supervisor, SupervisorRecord, SupervisorState};
-use squall::cluster::platform::Platform;
 use squall::cluster::topologies::{BlobHash, MasterRecord, MasterReport, topologies_node};
 use squall::config::{HostOptions, LogFileOptions, NetOptions};
 use squall::testing::cores::{
@@ -81,17 +80,10 @@ impl World {
     pub fn start_supervisor(&mut self, h: usize) {
         let now = self.clock.now();
         self.starts += 1;
-        let offered = HostOptions::default();
         let host = &self.hosts[h];
         let me = SupervisorRecord {
-            id: host.id.clone(),
-            rack: offered.rack,
-            slots: offered.slots,
-            resources: offered.resources,
-            platform: Platform::of_this_machine(),
-            secrets: Default::default(),
             token: format!("{:016x}", self.starts),
-            started_at: String::new(),
+            ..SupervisorRecord::new(&host.id, &HostOptions::default())
         };
         let belonging = Belonging::read(&host.mark).expect("its mark can be read");
         let daemon = Supervisor::new(belonging, me, no_log()).expect("its id is a name");

@@ -47,6 +47,17 @@ pub(super) struct Known<'a> {
     pub master_problem: Option<&'a str>,
 }
 
+impl<'a> Known<'a> {
+    /// A topology of which nothing else is known: no master has reported anything, and none is missed.
+    pub(super) fn new(
+        spec: &'a SpecRecord,
+        assignment: Option<&'a AssignmentRecord>,
+        topology: Result<&'a Topology, &'a str>,
+    ) -> Known<'a> {
+        Known { spec, assignment, state: None, topology, master_problem: None }
+    }
+}
+
 /// Something that is to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {

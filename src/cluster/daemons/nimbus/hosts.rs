@@ -152,7 +152,6 @@ fn unseen(id: &SmolStr, used: &[Slot]) -> Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::platform::Platform;
     use crate::config::HostOptions;
 
     const TIMEOUT: Duration = Duration::from_secs(30);
@@ -162,10 +161,7 @@ mod tests {
     }
 
     fn supervisor(id: &str) -> SupervisorRecord {
-        let HostOptions { rack, slots, resources, .. } = HostOptions::default();
-        let (token, started_at) = ("1".to_owned(), String::new());
-        let (platform, secrets) = (Platform::of_this_machine(), BTreeSet::new());
-        SupervisorRecord { id: id.to_owned(), rack, slots, resources, platform, secrets, token, started_at }
+        SupervisorRecord { token: "1".to_owned(), ..SupervisorRecord::new(id, &HostOptions::default()) }
     }
 
     fn new() -> Hosts {

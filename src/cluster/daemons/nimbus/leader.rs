@@ -421,16 +421,10 @@ pub(super) fn load(sources: &mut Sources, found: &FoundTopology) -> Result<Arc<T
 
 /// What was read about a topology, for a decision.
 pub(super) fn known<'a>(found: &'a FoundTopology, loaded: &'a Result<Arc<Topology>, String>) -> Known<'a> {
-    Known {
-        spec: &found.spec.record,
-        assignment: found.assignment.as_ref().map(|stored| &stored.record),
-        state: found.state.as_ref().map(|stored| &stored.record),
-        topology: match loaded {
-            Ok(topology) => Ok(topology),
-            Err(why) => Err(why),
-        },
-        master_problem: None,
-    }
+    let assignment = found.assignment.as_ref().map(|stored| &stored.record);
+    let topology = loaded.as_deref().map_err(String::as_str);
+    let state = found.state.as_ref().map(|stored| &stored.record);
+    Known { state, ..Known::new(&found.spec.record, assignment, topology) }
 }
 
 impl fmt::Debug for Leader {

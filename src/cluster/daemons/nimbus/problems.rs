@@ -29,7 +29,7 @@ impl HostProblems {
                 Ok(Some((record, _))) => record,
                 // It is over.
                 Ok(None) => continue,
-                // A supervisor of another version has written it. Nothing depends on it, so the rest is shown.
+                // A supervisor of another version has written it. The rest can be used without it.
                 Err(RecordAccessError::Record(_)) => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -57,27 +57,25 @@ impl HostProblems {
         fence: &Fence<'_>,
         topologies: &[FoundTopology],
     ) -> Result<BTreeMap<TopologyId, String>, LeadError> {
+        let killed = topologies
+            .iter()
+            .filter(|found| found.spec.record.wanted == Wanted::Killed && !found.has_ended())
+            .filter_map(|found| Some((found, found.assignment.as_ref()?.record.master.as_deref()?)));
+        let killed: Vec<(&FoundTopology, &str)> = killed.collect();
         let mut why = BTreeMap::new();
-        let mut problems = None;
-        for found in topologies {
-            let assignment = found.assignment.as_ref().map(|stored| &stored.record);
-            let host = assignment.and_then(|assignment| assignment.master.as_deref());
-            let Some(host) =
-                host.filter(|_| found.spec.record.wanted == Wanted::Killed && !found.has_ended())
-            else {
+        if killed.is_empty() {
+            return Ok(why);
+        }
+        let problems = HostProblems::read(fence)?;
+        for (found, host) in killed {
+            let is_it = |it: &&ProblemInfo| it.topology == found.id && it.process == Role::Master.to_string();
+            let of_host = problems.0.get(host);
+            let Some(problem) = of_host.and_then(|(problems, _)| problems.iter().find(is_it)) else {
                 continue;
             };
-            if problems.is_none() {
-                problems = Some(HostProblems::read(fence)?);
-            }
-            let of_host = problems.as_ref().and_then(|problems| problems.0.get(host));
-            let is_it = |it: &&ProblemInfo| it.topology == found.id && it.process == Role::Master.to_string();
-            let problem = of_host.and_then(|(problems, _)| problems.iter().find(is_it));
+            let master = read_record::<MasterRecord>(fence.coordination, &found.nodes.master)?;
             // One with an address runs, however often it has ended before, and reports the end itself.
-            if let Some(problem) = problem
-                && read_record::<MasterRecord>(fence.coordination, &found.nodes.master)?
-                    .is_none_or(|(record, _)| record.address.is_none())
-            {
+            if master.is_none_or(|(record, _)| record.address.is_none()) {
                 why.insert(found.id.clone(), shown(&problem.problem));
             }
         }

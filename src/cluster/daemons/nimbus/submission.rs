@@ -209,7 +209,7 @@ fn plan(
     let hosts = leader.look_at_hosts(work, found);
     let others = found.topologies.iter().filter(|other| other.id.name() != spec.id.name());
     let loaded: Vec<_> = others.map(|other| (other, load(&mut work.sources, other))).collect();
-    let new = Known { spec, assignment: None, state: None, topology: Ok(topology), master_problem: None };
+    let new = Known::new(spec, None, Ok(topology));
     let known = loaded.iter().map(|(found, loaded)| known(found, loaded)).chain([new]);
     let changes = decide(fence.epoch, hosts, &known.collect::<Vec<_>>(), "");
     let planned = changes.into_iter().find_map(|change| match change {

@@ -8,13 +8,14 @@
 //! * `registration`: how it belongs to the cluster. `readings`: what is assigned to it, and what it publishes.
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
 //! * `children`: starts, watches, finds and ends processes. `child_process`: one of them. `process_group`: what it has left
-//!   behind. `private_directory`: what each needs. `source_reads`: that of which topologies are made. `programs`: the
+//!   behind. `private_directory`: what each needs. `source_reads`: that of which topologies are made. `background`: what may take long. `programs`: the
 //!   programs of users. `local_record`: which children there are, on the disk.
 //! * `hosting`: the two threads. `problems`: why processes do not run, for operators.
 //!
 //! [Decision 0032](../../../../docs/decisions/0032-processes-of-a-host.md) says how a supervisor finds its processes again.
 
 mod actions;
+mod background;
 mod child;
 mod child_process;
 mod children;

@@ -16,8 +16,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -26,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use crate::cluster::blobs::ReadBlob;
+use crate::cluster::daemons::supervisor::background::Background;
 use crate::cluster::daemons::supervisor::process_group::wait_with_group;
 use crate::cluster::daemons::supervisor::wake::Wake;
 use crate::cluster::platform::PROCESS_PROTOCOL;
@@ -51,11 +50,9 @@ pub(super) struct Programs {
     read_blob: ReadBlob,
     /// Those that were checked.
     ready: BTreeSet<BlobHash>,
-    /// Those that a thread is at, and the way in which it answers.
+    /// Those that are being fetched.
     fetched: BTreeSet<BlobHash>,
-    answers: Receiver<Fetched>,
-    answer: Sender<Fetched>,
-    wake: Arc<Wake>,
+    fetches: Background<Fetched>,
 }
 
 /// What became of a program.
@@ -67,15 +64,12 @@ pub(super) struct Fetched {
 impl Programs {
     /// The programs below the directory of a supervisor. `wake` is used when one is there.
     pub fn new(directory: &Path, read_blob: ReadBlob, wake: Arc<Wake>) -> Programs {
-        let (answer, answers) = channel();
         Programs {
             directory: directory.join(PROGRAMS),
             read_blob,
             ready: BTreeSet::new(),
             fetched: BTreeSet::new(),
-            answers,
-            answer,
-            wake,
+            fetches: Background::new("squall-program", wake),
         }
     }
 
@@ -89,7 +83,7 @@ impl Programs {
             return Ok(Some(path));
         }
         if !self.fetched.contains(file.hash()) {
-            self.fetch(file.clone()).map_err(|error| format!("cannot start a thread: {error}"))?;
+            self.fetch(file.clone())?;
             self.fetched.insert(file.hash().clone());
         }
         Ok(None)
@@ -97,7 +91,7 @@ impl Programs {
 
     /// What has come of programs since the last call.
     pub fn finished(&mut self) -> Vec<Fetched> {
-        let finished: Vec<Fetched> = self.answers.try_iter().collect();
+        let finished: Vec<Fetched> = self.fetches.finished();
         for Fetched { hash, result } in &finished {
             self.fetched.remove(hash);
             if result.is_ok() {
@@ -133,16 +127,12 @@ impl Programs {
         self.directory.join(file.hash().as_str()).join(file.name())
     }
 
-    fn fetch(&self, file: ProgramFile) -> io::Result<()> {
+    fn fetch(&self, file: ProgramFile) -> Result<(), String> {
         let (path, read_blob) = (self.path_of(&file), Arc::clone(&self.read_blob));
-        let (answer, wake) = (self.answer.clone(), Arc::clone(&self.wake));
-        let fetch = move || {
+        self.fetches.begin(move || {
             let result = make(&path, &file, &read_blob).and_then(|()| ask(&path));
-            // An error means that the supervisor has ended.
-            let _ = answer.send(Fetched { hash: file.hash().clone(), result });
-            wake.wake();
-        };
-        thread::Builder::new().name("squall-program".to_owned()).spawn(fetch).map(|_| ())
+            Fetched { hash: file.hash().clone(), result }
+        })
     }
 }
 
@@ -264,14 +254,16 @@ mod tests {
         place: tempfile::TempDir,
         blobs: Arc<Mutex<BTreeMap<BlobHash, Vec<u8>>>>,
         programs: Programs,
+        wake: Arc<Wake>,
     }
 
     impl World {
         fn new() -> World {
             let blobs: Arc<Mutex<BTreeMap<BlobHash, Vec<u8>>>> = Arc::default();
             let place = tempfile::tempdir().expect("a directory");
-            let programs = Programs::new(place.path(), reader(&blobs), Arc::new(Wake::new().expect("one")));
-            World { place, blobs, programs }
+            let wake = Arc::new(Wake::new().expect("one"));
+            let programs = Programs::new(place.path(), reader(&blobs), Arc::clone(&wake));
+            World { place, blobs, programs, wake }
         }
 
         fn submit(&self, content: &str) -> ProgramFile {
@@ -288,10 +280,9 @@ mod tests {
                     return Ok(path);
                 }
                 // It wakes when something has come.
-                let mut fds =
-                    [rustix::event::PollFd::new(&*self.programs.wake, rustix::event::PollFlags::IN)];
+                let mut fds = [rustix::event::PollFd::new(&*self.wake, rustix::event::PollFlags::IN)];
                 rustix::event::poll(&mut fds, None).expect("it is ours");
-                self.programs.wake.clear();
+                self.wake.clear();
                 for Fetched { result, .. } in self.programs.finished() {
                     result?;
                 }

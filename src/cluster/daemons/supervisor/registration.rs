@@ -24,7 +24,7 @@ use crate::cluster::daemons::belonging::{
 use crate::cluster::daemons::supervisor::child::ChildId;
 use crate::cluster::daemons::supervisor::problems::PublishedProblems;
 use crate::cluster::platform::Platform;
-use crate::config::Resources;
+use crate::config::{HostOptions, Resources};
 use crate::secrets::{SecretDirectory, SecretName};
 
 /// From one step to the next of a supervisor that belongs to the cluster. There may be a thousand, and a step is a write
@@ -56,6 +56,23 @@ pub struct SupervisorRecord {
     pub token: String,
     /// When the supervisor was started, by its own clock. For people.
     pub started_at: String,
+}
+
+impl SupervisorRecord {
+    /// A host that offers this, on the platform of this machine. Its secrets are found out by its supervisor, and which
+    /// start of it this is, and when, is for the caller to add.
+    pub fn new(id: impl Into<String>, offered: &HostOptions) -> SupervisorRecord {
+        SupervisorRecord {
+            id: id.into(),
+            rack: offered.rack.clone(),
+            slots: offered.slots,
+            resources: offered.resources,
+            platform: Platform::of_this_machine(),
+            secrets: BTreeSet::new(),
+            token: String::new(),
+            started_at: String::new(),
+        }
+    }
 }
 
 impl Record for SupervisorRecord {

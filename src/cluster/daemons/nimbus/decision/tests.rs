@@ -65,10 +65,7 @@ fn assigned(changes: Vec<Change>) -> AssignmentRecord {
 /// Where `words` runs on these hosts, if it was placed for the first time.
 fn first(hosts: Vec<Host>, topology: &Topology) -> AssignmentRecord {
     let spec = spec("words", 1, Wanted::Active);
-    assigned(decide_one(
-        hosts,
-        Known { spec: &spec, assignment: None, state: None, topology: Ok(topology), master_problem: None },
-    ))
+    assigned(decide_one(hosts, Known::new(&spec, None, Ok(topology))))
 }
 
 fn slots(record: &AssignmentRecord) -> Vec<String> {
@@ -83,13 +80,7 @@ fn a_new_topology_is_placed_and_then_nothing_more_is_written() {
     assert_eq!(slots(&record), ["0@a:0", "1@b:0"]);
     assert_eq!((record.change, record.master.as_deref(), &record.short), (1, Some("a"), &None));
     let spec = spec("words", 1, Wanted::Active);
-    let known = Known {
-        spec: &spec,
-        assignment: Some(&record),
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = Known::new(&spec, Some(&record), Ok(&words));
     assert_eq!(decide_one(hosts(&["a", "b"], 4), known), []);
     assert_eq!(decide_one(hosts(&["a", "b", "c"], 4), known), [], "a new host moves nothing");
 }
@@ -99,13 +90,7 @@ fn what_was_on_a_lost_host_moves_and_nothing_else_and_the_master_stays() {
     let words = topology("words", 3);
     let before = first(hosts(&["a", "b", "c"], 4), &words);
     let spec = spec("words", 1, Wanted::Active);
-    let known = Known {
-        spec: &spec,
-        assignment: Some(&before),
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = Known::new(&spec, Some(&before), Ok(&words));
     let after = assigned(decide_one(hosts(&["a", "c", "d"], 4), known));
     assert_eq!(slots(&before), ["0@a:0", "1@b:0", "2@c:0"]);
     assert_eq!(slots(&after), ["0@a:0", "1@d:0", "2@c:0"]);
@@ -123,13 +108,7 @@ fn without_room_it_says_why_once_and_later_numbers_go_on_rising() {
     let words = topology("words", 2);
     let before = first(hosts(&["a"], 4), &words);
     let spec = spec("words", 1, Wanted::Active);
-    let known = |assignment| Known {
-        spec: &spec,
-        assignment: Some(assignment),
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = |assignment| Known::new(&spec, Some(assignment), Ok(&words));
     let nowhere = assigned(decide_one(Vec::new(), known(&before)));
     assert_eq!((&nowhere.placement, &nowhere.master, nowhere.change), (&None, &None, 2));
     assert!(
@@ -155,13 +134,7 @@ fn without_room_it_says_which_hosts_lack_a_secret() {
     let short = record.short.as_deref().unwrap_or_default();
     assert!(short.ends_with("; b does not have the secret `db`"), "{short}");
     let spec = spec("words", 1, Wanted::Active);
-    let known = Known {
-        spec: &spec,
-        assignment: Some(&record),
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = Known::new(&spec, Some(&record), Ok(&words));
     assert_eq!(decide_one(with_secret, known), []);
 }
 
@@ -175,20 +148,8 @@ fn an_ended_topology_leaves_its_slots_at_once() {
         EPOCH,
         hosts(&["a"], 1),
         &[
-            Known {
-                spec: &ended,
-                assignment: Some(&before),
-                state: Some(&state),
-                topology: Err("it has ended"),
-                master_problem: None,
-            },
-            Known {
-                spec: &waits,
-                assignment: None,
-                state: None,
-                topology: Ok(&others),
-                master_problem: None,
-            },
+            Known { state: Some(&state), ..Known::new(&ended, Some(&before), Err("it has ended")) },
+            Known::new(&waits, None, Ok(&others)),
         ],
         "now",
     );
@@ -207,20 +168,8 @@ fn a_killed_topology_keeps_its_place_until_its_master_has_reported_the_end() {
             EPOCH,
             hosts(&["a"], 1),
             &[
-                Known {
-                    spec: &killed,
-                    assignment: Some(&before),
-                    state: Some(&state),
-                    topology,
-                    master_problem: None,
-                },
-                Known {
-                    spec: &waits,
-                    assignment: None,
-                    state: None,
-                    topology: Ok(&others),
-                    master_problem: None,
-                },
+                Known { state: Some(&state), ..Known::new(&killed, Some(&before), topology) },
+                Known::new(&waits, None, Ok(&others)),
             ],
             "now",
         );
@@ -272,13 +221,7 @@ fn a_drained_topology_gets_another_host_to_end_on() {
     let words = topology("words", 1);
     let before = first(hosts(&["a"], 1), &words);
     let spec = spec("words", 1, Wanted::Drained);
-    let known = Known {
-        spec: &spec,
-        assignment: Some(&before),
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = Known::new(&spec, Some(&before), Ok(&words));
     assert_eq!(slots(&assigned(decide_one(hosts(&["b"], 1), known))), ["0@b:0"]);
 }
 
@@ -288,8 +231,7 @@ fn a_blob_that_cannot_be_used_stops_nothing_and_disturbs_nobody() {
     let before = first(hosts(&["a"], 2), &words);
     let (lost, fine) = (spec("words", 1, Wanted::Active), spec("others", 2, Wanted::Active));
     let never = spec("never", 3, Wanted::Active);
-    let known =
-        |spec, assignment, topology| Known { spec, assignment, state: None, topology, master_problem: None };
+    let known = |spec, assignment, topology| Known::new(spec, assignment, topology);
     let changes = decide(
         EPOCH,
         hosts(&["a"], 2),
@@ -328,13 +270,7 @@ fn what_is_on_a_host_that_is_to_be_empty_moves_and_the_master_with_it() {
     let words = topology("words", 3);
     let before = first(hosts(&["a", "b", "c"], 4), &words);
     let spec = spec("words", 1, Wanted::Active);
-    let known = |assignment| Known {
-        spec: &spec,
-        assignment,
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = |assignment| Known::new(&spec, assignment, Ok(&words));
     let after = assigned(decide_one(draining(&["a", "b", "c", "d"], 4, &["a"]), known(Some(&before))));
     assert_eq!(slots(&after), ["0@d:0", "1@b:0", "2@c:0"], "only what is there moves");
     assert_eq!((after.master.as_deref(), &after.short), (Some("d"), &None));
@@ -353,13 +289,7 @@ fn what_has_no_other_place_stays_on_a_host_that_is_to_be_empty_and_says_why() {
     let (words, others) = (topology("words", 2), topology("others", 1));
     let before = first(hosts(&["a"], 4), &words);
     let (spec, new) = (spec("words", 1, Wanted::Active), spec("others", 2, Wanted::Active));
-    let known = |assignment| Known {
-        spec: &spec,
-        assignment,
-        state: None,
-        topology: Ok(&words),
-        master_problem: None,
-    };
+    let known = |assignment| Known::new(&spec, assignment, Ok(&words));
     let stays = assigned(decide_one(draining(&["a"], 4, &["a"]), known(Some(&before))));
     assert_eq!((&stays.placement, &stays.master), (&before.placement, &before.master));
     assert_eq!(stays.change, before.change, "its processes notice nothing");
@@ -371,8 +301,7 @@ fn what_has_no_other_place_stays_on_a_host_that_is_to_be_empty_and_says_why() {
     assert!(short.contains("2 slots short"), "{short}");
     assert_eq!(decide_one(draining(&["a"], 4, &["a"]), known(Some(&stays))), [], "it is said once");
     // Nothing new comes there, even if that is the only host.
-    let fresh =
-        Known { spec: &new, assignment: None, state: None, topology: Ok(&others), master_problem: None };
+    let fresh = Known::new(&new, None, Ok(&others));
     let nowhere = assigned(decide(EPOCH, draining(&["a"], 4, &["a"]), &[known(Some(&stays)), fresh], "now"));
     assert_eq!((&nowhere.id, &nowhere.placement), (&new.id, &None));
     // As soon as there is room, it moves, and the reason is gone.
