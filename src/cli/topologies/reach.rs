@@ -159,3 +159,69 @@ fn check_authorities(certificates: &[CertificateDer<'static>]) -> Result<(), Str
         .iter()
         .try_for_each(|certificate| roots.add(certificate.clone()).map_err(|error| shown(&error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::cluster::topologies::BlobHash;
+
+    /// A nimbus that answers one request, with these bytes, and where it is reached.
+    fn answering(bytes: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("it is asked");
+            let request = BufReader::new(&stream).lines().map_while(Result::ok);
+            request.take_while(|line| !line.is_empty()).for_each(drop);
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
+            stream.write_all(&[head.as_bytes(), bytes].concat()).expect("somebody reads");
+        });
+        address.to_string()
+    }
+
+    fn engine(nimbus: &str) -> EngineOptions {
+        let mut engine = EngineOptions::default();
+        engine.supervisor.blobs_from = vec![nimbus.to_owned()];
+        engine
+    }
+
+    #[test]
+    fn a_blob_that_comes_damaged_is_an_error() {
+        let read = |bytes| {
+            let reader = blobs_of_nimbuses(&engine(&answering(bytes))).expect("it is an address");
+            reader.expect("nimbuses are asked")(&BlobHash::of(b"the source"))
+        };
+        assert_eq!(read(b"the source").as_deref(), Ok(&b"the source"[..]));
+        let why = read(b"the sauce").unwrap_err();
+        assert!(why.contains("came damaged: its 9 bytes have the hash"), "{why}");
+    }
+
+    #[test]
+    fn what_a_supervisor_needs_to_ask_a_nimbus_is_there_before_it_asks() {
+        assert!(blobs_of_nimbuses(&EngineOptions::default()).is_ok_and(|reader| reader.is_none()));
+        let refused =
+            |engine: &EngineOptions| blobs_of_nimbuses(engine).err().expect("it is refused").to_string();
+        let why = refused(&engine("https://nimbus-1:7070"));
+        assert!(
+            why.contains("name the authority that has signed it by `authority` of `[nimbus.tls]`"),
+            "{why}"
+        );
+        let mut with_token = engine("127.0.0.1:7070");
+        with_token.supervisor.token_file = Some("no/such/token".into());
+        let why = refused(&with_token);
+        assert!(why.contains("the file with the token, `no/such/token`: No such file"), "{why}");
+    }
+
+    #[test]
+    fn a_supervisor_that_reaches_no_nimbus_names_its_own_option() {
+        let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let reader = blobs_of_nimbuses(&engine(&nobody.expect("a port").to_string())).expect("an address");
+        let why = reader.expect("nimbuses are asked")(&BlobHash::of(b"")).unwrap_err();
+        assert!(why.contains("name the address of one by `supervisor.blobs_from`"), "{why}");
+    }
+}

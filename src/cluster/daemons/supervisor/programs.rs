@@ -266,6 +266,11 @@ mod tests {
             World { place, blobs, programs, wake }
         }
 
+        /// The next supervisor, which finds what this one has left.
+        fn start_again(&mut self) {
+            self.programs = Programs::new(self.place.path(), reader(&self.blobs), Arc::clone(&self.wake));
+        }
+
         fn submit(&self, content: &str) -> ProgramFile {
             let file = ProgramFile::of("words", content.as_bytes()).expect("it is one");
             let piece = file.pieces()[0].clone();
@@ -312,8 +317,7 @@ mod tests {
         world.blobs.lock().expect("nobody panics").clear();
         assert_eq!(world.fetch(&file), Ok(path.clone()));
         // The next supervisor looks at what is there.
-        let wake = Arc::new(Wake::new().expect("one"));
-        world.programs = Programs::new(world.place.path(), reader(&world.blobs), wake);
+        world.start_again();
         assert_eq!(world.fetch(&file), Ok(path));
     }
 
@@ -323,8 +327,7 @@ mod tests {
         let file = world.submit(&speaks(PROCESS_PROTOCOL));
         let path = world.fetch(&file).expect("it comes");
         fs::remove_file(&path).and_then(|()| fs::write(&path, "#!/bin/sh\nrm -r")).expect("it is ours");
-        let wake = Arc::new(Wake::new().expect("one"));
-        world.programs = Programs::new(world.place.path(), reader(&world.blobs), wake);
+        world.start_again();
         world.fetch(&file).expect("it comes again");
         assert_eq!(fs::read_to_string(&path).expect("it is there"), speaks(PROCESS_PROTOCOL));
     }

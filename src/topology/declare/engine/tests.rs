@@ -110,6 +110,12 @@ fn the_daemons_are_read() {
             "squall.toml:2:35: `supervisor.slots` must be from 1 to 1024, not 0 (it is how many workers the host may run)",
         ],
     );
+    check(
+        "supervisor.blobs_from = ['nimbus-1:7070', 'nimbus-2']",
+        &[
+            "squall.toml:1:25: `supervisor.blobs_from`: \"nimbus-2\" is not the address of a nimbus (a host and a port are wanted, as in `127.0.0.1:7070`, `[::1]:7070` or `https://nimbus-1:7070`)",
+        ],
+    );
 }
 
 #[test]
