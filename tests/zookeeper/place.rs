@@ -28,6 +28,10 @@ pub fn new_address() -> Ipv4Addr {
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         assert!(next < ADDRESSES - 1, "this process has used all its addresses");
         let address = Ipv4Addr::from(of_process + next);
+        // Java cannot bind an address that ends so: "Cannot assign requested address".
+        if address.octets()[3] == u8::MAX {
+            continue;
+        }
         // Another process with the same remainder may be at work.
         if [CLIENT_PORT, TLS_PORT].into_iter().all(|port| TcpListener::bind((address, port)).is_ok()) {
             return address;

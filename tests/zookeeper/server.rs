@@ -361,11 +361,7 @@ impl Member {
     pub fn wait_until_serving(&mut self) {
         let serves = comes_true(|| {
             if self.process.as_mut().expect("it has been started").ended().is_some() {
-                // Seen once in hundreds of starts: the address could not be had. The reason is not known.
-                let words = self.last_words();
-                assert!(words.contains("BindException"), "ZooKeeper has ended: {words}");
-                self.kill();
-                self.launch();
+                panic!("ZooKeeper has ended: {}", self.last_words());
             }
             // The port for TLS opens a moment later than the other.
             self.mode().is_some() && (!self.has_tls || TcpStream::connect(self.tls_address()).is_ok())
