@@ -104,6 +104,24 @@ fn the_files_of_a_cluster_are_read() {
 }
 
 #[test]
+fn what_limits_the_processes_of_a_host_is_shown() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("squall.toml");
+    let limited_by = |by: &str| {
+        fs::write(&file, format!("supervisor.limits.by = '{by}'")).unwrap();
+        let (_, text, _) = doctor(&home, &["--json", "--config", file.to_str().unwrap()]);
+        text
+    };
+    let found = finding(&limited_by("rlimit"), "limits of processes");
+    assert_eq!(
+        (&found["state"], &found["found"]),
+        (&"ok".into(), &"each process is limited by itself".into())
+    );
+    assert_eq!(finding(&limited_by("auto"), "limits of processes")["state"], "ok");
+    assert!(!limited_by("nothing").contains("limits of processes"));
+}
+
+#[test]
 fn a_member_that_is_not_there_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

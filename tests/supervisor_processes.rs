@@ -32,7 +32,7 @@ use squall::cluster::coordination::{
 };
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{
-    AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, ProblemsRecord, ProcessProblem,
+    AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Limits, ProblemsRecord, ProcessProblem,
     Supervisor, SupervisorRecord, host,
 };
 use squall::cluster::topologies::{
@@ -40,7 +40,9 @@ use squall::cluster::topologies::{
     REPORT_FILE, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, WorkerOrder, read_order,
     topologies_node, write_order,
 };
-use squall::config::{HostOptions, LogFileOptions, NetOptions, WorkerOptions};
+use squall::config::{
+    HostOptions, LimitedBy, LogFileOptions, NetOptions, ProcessLimits, Resources, WorkerOptions,
+};
 use tempfile::TempDir;
 
 const ME: &str = "host-1";
@@ -52,6 +54,8 @@ const CHILD: &str = "SQUALL_TEST_CHILD";
 const LOG: &str = "SQUALL_TEST_LOG";
 /// For all: the process of the test. Without it they end.
 const TEST: &str = "SQUALL_TEST_PROCESS";
+/// For the supervisor: the limits of its children, as JSON.
+const LIMITS: &str = "SQUALL_TEST_LIMITS";
 /// What a topology is made of.
 const SOURCE: &[u8] = br#"{"path":"","files":{},"variables":{},"overrides":[],"fingerprint":0}"#;
 
@@ -91,8 +95,18 @@ fn a_child_for_other_tests() {
     let mut reported = 0;
     while test_lives() && directory.exists() {
         let _ = File::create(directory.join("alive"));
-        if fs::remove_file(directory.join("spawn")).is_ok() {
-            let spawned = Command::new("sleep").arg("600").spawn().expect("it starts").id();
+        if directory.join("eat").exists() {
+            let eaten: Vec<Vec<u8>> = (0..1024).map(|_| vec![1; 1 << 20]).collect();
+            println!("nothing limits it to less than {} MiB", eaten.len());
+            std::process::exit(9);
+        }
+        if let Ok(program) = fs::read_to_string(directory.join("spawn"))
+            && fs::remove_file(directory.join("spawn")).is_ok()
+        {
+            // `setsid` of a process that leads no group becomes the program.
+            let mut words = program.split(' ');
+            let mut command = Command::new(words.next().expect("a program"));
+            let spawned = command.args(words).spawn().expect("it starts").id();
             fs::write(directory.join("spawned.new"), spawned.to_string()).expect("it can be written");
             fs::rename(directory.join("spawned.new"), directory.join("spawned")).expect("it can be renamed");
         }
@@ -158,8 +172,10 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
         });
         record::<SpecRecord>(service, &nodes.spec, &serde_json::from_value(spec).expect("it is one"));
         let workers = roles.iter().filter_map(|role| role.strip_prefix("worker-")?.parse::<u16>().ok());
-        let slots =
-            workers.map(|worker| json!([worker, { "host": ME, "number": worker }])).collect::<Vec<_>>();
+        let slots = workers.clone().map(|worker| json!([worker, { "host": ME, "number": worker }]));
+        let slots: Vec<serde_json::Value> = slots.collect();
+        let needs: Vec<(u16, Resources)> =
+            workers.map(|worker| (worker, Resources::new(0.1, 1 << 20))).collect();
         let assignment = json!({
             "epoch": 1, "id": id, "change": change, "short": null, "generation": 1, "is_upgrade": false,
             "source": squall::cluster::topologies::BlobHash::of(SOURCE),
@@ -167,6 +183,7 @@ fn assign(service: &MemoryClient, assigned: &Assigned) {
                 "assignment": { "version": 1, "workers": 4, "threads": 1, "shape": [], "worker_of": [] },
                 "slots": slots,
             },
+            "needs": needs,
             "master": roles.contains(&"master".to_owned()).then_some(ME),
         });
         let assignment: AssignmentRecord = serde_json::from_value(assignment).expect("it is one");
@@ -205,12 +222,22 @@ fn child_program() -> Executable {
     Executable::At("/bin/sh".into(), vec!["-c".into(), script.into(), this.into()])
 }
 
+/// Those that the test wants.
+fn limits(directory: &Path) -> Result<Limits, String> {
+    let Some(options) = std::env::var_os(LIMITS) else { return Ok(Limits::none()) };
+    let options: ProcessLimits =
+        serde_json::from_slice(options.as_encoded_bytes()).expect("the test has written them");
+    let squall = Executable::At(env!("CARGO_BIN_EXE_squall").into(), Vec::new());
+    Limits::prepare(&options, directory, squall, &Logger::root(Discard, o!()))
+}
+
 fn children_options(directory: &Path) -> ChildrenOptions {
     ChildrenOptions {
         directory: directory.to_owned(),
         executable: child_program(),
         key: ClusterKey::new(&[7; 32]),
         read_blob: std::sync::Arc::new(|_| Ok(SOURCE.to_vec())),
+        limits: limits(directory).expect("they can be had"),
         logger: Logger::root(Discard, o!()),
     }
 }
@@ -287,14 +314,19 @@ fn a_supervisor_for_other_tests() {
 /// A host, and the supervisor that runs on it.
 struct Host {
     place: TempDir,
+    limits: Option<ProcessLimits>,
     supervisor: Option<Child>,
 }
 
 impl Host {
     fn new() -> Host {
+        Host::with_limits(None)
+    }
+
+    fn with_limits(limits: Option<ProcessLimits>) -> Host {
         let place = tempfile::tempdir().expect("a directory");
         fs::create_dir(place.path().join("supervisor")).expect("it can be made");
-        let mut host = Host { place, supervisor: None };
+        let mut host = Host { place, limits, supervisor: None };
         host.start();
         host
     }
@@ -304,6 +336,9 @@ impl Host {
         let mut command = Command::new(this);
         command.args(["--exact", "a_supervisor_for_other_tests", "--nocapture"]);
         command.env(SUPERVISOR, self.place.path()).env(TEST, std::process::id().to_string());
+        if let Some(limits) = &self.limits {
+            command.env(LIMITS, serde_json::to_string(limits).expect("it is JSON"));
+        }
         command.env(LOG, self.log()).stdin(Stdio::null()).stdout(Stdio::null());
         self.supervisor = Some(command.spawn().expect("it starts"));
     }
@@ -360,6 +395,31 @@ impl Host {
         let Ok(file) = fs::read(self.place.path().join("problems")) else { return Vec::new() };
         let problems: Vec<ProcessProblem> = serde_json::from_slice(&file).expect("it is renamed when whole");
         problems.iter().map(|it| format!("{}/{} {}", it.topology, it.process, it.problem)).collect()
+    }
+
+    /// Has a child start a program, and returns its number.
+    fn spawn(&self, child: &str, program: &str) -> u32 {
+        let directory = self.directory(child);
+        fs::write(directory.join("spawn.new"), program).expect("it can be written");
+        fs::rename(directory.join("spawn.new"), directory.join("spawn")).expect("it can be renamed");
+        let spawned = directory.join("spawned");
+        wait_until("it has started something", || spawned.exists());
+        let number = fs::read_to_string(&spawned).expect("it is there").parse().expect("a pid");
+        fs::remove_file(spawned).expect("it is there");
+        number
+    }
+
+    /// Has the processes of a child need more memory than they may have, until its supervisor says so.
+    fn starve(&self, child: &str) {
+        File::create(self.directory(child).join("eat")).expect("it can be made");
+        let why = "used up the 65MiB of memory that it may have (`resources.memory` of its components, and";
+        wait_until("the reason is published", || self.problems().iter().any(|problem| problem.contains(why)));
+        assert!(
+            self.problems()[0].starts_with(&format!("{child} ends again and again: ")),
+            "{:?}",
+            self.problems()
+        );
+        fs::remove_file(self.directory(child).join("eat")).expect("it is there");
     }
 
     fn pid_of(&self, child: &str) -> Option<u32> {
@@ -437,15 +497,7 @@ fn what_a_process_has_started_does_not_outlive_it() {
     let host = Host::new();
     host.assign(&[(1, 1, &["worker-0", "worker-1"])]);
     host.wait_for(&[W0, W1]);
-    let spawn = |child: &str| -> u32 {
-        File::create(host.directory(child).join("spawn")).expect("it can be made");
-        let spawned = host.directory(child).join("spawned");
-        wait_until("it has started something", || spawned.exists());
-        let number = fs::read_to_string(&spawned).expect("it is there").parse().expect("a pid");
-        fs::remove_file(spawned).expect("it is there");
-        number
-    };
-    let (of_first, of_other) = (spawn(W0), spawn(W1));
+    let (of_first, of_other) = (host.spawn(W0, "sleep 600"), host.spawn(W1, "sleep 600"));
     let first = host.pid_of(W0).expect("it runs");
     File::create(host.directory(W0).join("fail")).expect("it can be made");
     wait_until("it is started again", || host.pid_of(W0).is_some_and(|pid| pid != first));
@@ -455,6 +507,88 @@ fn what_a_process_has_started_does_not_outlive_it() {
     host.assign(&[(1, 2, &["worker-0"])]);
     host.wait_for(&[W0]);
     wait_until("what it has started has ended, too", || !lives(of_other));
+    host.end();
+}
+
+#[test]
+fn a_process_that_needs_more_memory_than_it_may_have_is_ended_with_the_reason() {
+    let by = LimitedBy::Rlimit;
+    let limits = ProcessLimits { by, memory_extra: 64 << 20, ..ProcessLimits::default() };
+    let host = Host::with_limits(Some(limits));
+    host.assign(&[(1, 1, &["master", "worker-0"])]);
+    host.wait_for(&[MASTER, W0]);
+    let master = host.pid_of(MASTER);
+    host.starve(W0);
+    host.wait_for(&[MASTER, W0]);
+    assert_eq!(host.pid_of(MASTER), master, "it goes on");
+    host.end();
+}
+
+/// A control group for one test, below which a supervisor makes its own.
+struct TestGroup {
+    options: ProcessLimits,
+}
+
+impl TestGroup {
+    /// `None`: this user cannot make one here.
+    fn new() -> Option<TestGroup> {
+        let group = Some(format!("/squall-test-{}", std::process::id()));
+        let by = LimitedBy::ControlGroups;
+        let options = ProcessLimits { by, memory_extra: 64 << 20, group, ..ProcessLimits::default() };
+        let place = tempfile::tempdir().expect("a directory");
+        let prepared =
+            Limits::prepare(&options, place.path(), Executable::This, &Logger::root(Discard, o!()));
+        prepared.is_ok().then_some(TestGroup { options })
+    }
+
+    /// The groups that are left, and what may be removed of its own.
+    fn left(&self) -> Vec<PathBuf> {
+        let name = self.options.group.as_ref().expect("as above").trim_start_matches('/');
+        let roots = ["", "memory", "cpu", "cpu,cpuacct", "pids", "unified"];
+        let roots = roots.map(|root| Path::new("/sys/fs/cgroup").join(root).join(name));
+        let entries = roots.iter().filter_map(|root| fs::read_dir(root).ok());
+        entries.flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    }
+}
+
+impl Drop for TestGroup {
+    fn drop(&mut self) {
+        let name = self.options.group.as_ref().expect("as above").trim_start_matches('/');
+        for root in ["", "memory", "cpu", "cpu,cpuacct", "pids"] {
+            let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(root).join(name));
+        }
+    }
+}
+
+#[test]
+fn a_control_group_ends_with_its_process_whoever_sees_it() {
+    let Some(group) = TestGroup::new() else {
+        eprintln!("skipped: this user cannot make control groups here");
+        return;
+    };
+    let mut host = Host::with_limits(Some(group.options.clone()));
+    host.assign(&[(1, 1, &["master", "worker-0", "worker-1"])]);
+    host.wait_for(&[MASTER, W0, W1]);
+    assert!(!group.left().is_empty(), "each process has one");
+    host.starve(W0);
+    host.wait_for(&[MASTER, W0, W1]);
+    // In a session of its own a process is not reached by the signal to the group of its worker.
+    let (of_first, of_other) = (host.spawn(W0, "setsid sleep 600"), host.spawn(W1, "setsid sleep 600"));
+    let first = host.pid_of(W0).expect("it runs");
+    File::create(host.directory(W0).join("fail")).expect("it can be made");
+    wait_until("it is started again", || host.pid_of(W0).is_some_and(|pid| pid != first));
+    assert!(!lives(of_first), "what it had started had ended before");
+    // Nobody sees this end.
+    host.kill();
+    kill_process(pid(host.pid_of(W1).expect("it runs")), Signal::KILL).expect("it lives");
+    assert!(lives(of_other));
+    host.start();
+    host.wait_for(&[MASTER, W0, W1]);
+    assert!(!lives(of_other), "what it had started had ended before");
+    // Of what is removed, nothing is left.
+    host.assign(&[]);
+    host.wait_for(&[]);
+    wait_until("no group is left", || group.left().is_empty());
     host.end();
 }
 

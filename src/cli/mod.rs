@@ -33,6 +33,7 @@ mod checkpoint_flags;
 mod cluster;
 mod completions;
 mod components;
+mod confine;
 mod context;
 mod daemons;
 mod dev;
@@ -158,6 +159,8 @@ enum Command {
     Worker(worker::Args),
     #[command(hide = true)]
     Master(worker::MasterArgs),
+    #[command(hide = true)]
+    Confine(confine::Args),
 }
 
 /// Runs the command that this program was started with, with the component types of `registry`.
@@ -172,7 +175,7 @@ pub fn run(registry: Registry) -> ExitCode {
 ///
 /// For programs that have a command line of their own and start topologies in worker processes by
 /// [`RunningWorkers`](crate::cluster::RunningWorkers). A worker process runs the same program with the
-/// argument `worker`, and processes that a supervisor starts with `worker` or `master`, so `main` must call this function
+/// argument `worker`, and processes that a supervisor starts with `worker`, `master` or `confine`, so `main` must call this function
 /// first. [`run`] calls it itself.
 ///
 /// # Examples
@@ -205,7 +208,8 @@ pub fn run(registry: Registry) -> ExitCode {
 /// ```
 pub fn run_worker(registry: &Registry) -> Option<ExitCode> {
     let args: Vec<OsString> = std::env::args_os().collect();
-    let is_worker = args.get(1).is_some_and(|command| command == "worker" || command == "master");
+    let is_worker =
+        args.get(1).is_some_and(|first| ["worker", "master", "confine"].iter().any(|it| first == it));
     is_worker.then(|| run_from(registry.clone(), args))
 }
 
@@ -273,6 +277,7 @@ fn execute(command: &Command, context: &Context) -> Result<CommandOutcome, Comma
         Command::Completions(args) => completions::execute(args, &parser(&context.program)),
         Command::Worker(args) => worker::execute(args, context),
         Command::Master(args) => worker::execute_master(args, context),
+        Command::Confine(args) => confine::execute(args),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::config::endpoint::Endpoint;
 use crate::config::host::HostOptions;
 use crate::config::limits;
 use crate::config::problems::{OptionProblem, Problems};
+use crate::config::process_limits::ProcessLimits;
 use crate::config::units::show_size;
 use crate::ids::is_node_name;
 
@@ -39,6 +40,8 @@ pub struct SupervisorOptions {
     pub token_file: Option<PathBuf>,
     /// `log_max` and `log_keep`: how long the log files of a process may be.
     pub log_files: LogFileOptions,
+    /// `limits`: what these processes may use.
+    pub limits: ProcessLimits,
 }
 
 /// How long the files `worker.log` and `output` of a process may be, and how many earlier ones are kept.
@@ -66,6 +69,7 @@ impl Default for SupervisorOptions {
             blobs_from: Vec::new(),
             token_file: None,
             log_files: LogFileOptions::default(),
+            limits: ProcessLimits::default(),
         }
     }
 }
@@ -105,6 +109,7 @@ impl SupervisorOptions {
             let message = format!("`{key}` must be at most {max}, not {}", self.log_files.keep);
             problems.add(key, None, message, "it is how many earlier files are kept of each log file");
         }
+        problems.0.extend(self.limits.problems());
         problems.0
     }
 }

@@ -40,6 +40,12 @@ pub const LOG_SIZE_MIN: u64 = 4 << 10;
 pub const LOG_SIZE_MAX: u64 = 1 << 40;
 /// Earlier log files that are kept.
 pub const LOG_FILES_MAX: u32 = 1000;
+/// Bytes of the least `supervisor.limits.memory_extra`: the code, threads and buffers of a worker that does nothing.
+pub const MEMORY_EXTRA_MIN: u64 = 64 << 20;
+/// The fewest threads and processes that a control group may be limited to.
+pub const GROUP_THREADS_MIN: u32 = 64;
+/// See [`GROUP_THREADS_MIN`]. Linux has no more.
+pub const GROUP_THREADS_MAX: u32 = 1 << 22;
 /// Driver threads of a worker.
 pub const THREADS_MAX: u32 = 1024;
 /// Messages that one spout task may have open.

@@ -17,7 +17,8 @@ use squall::cluster::topologies::{
     Outcome, SavepointAnswer, SavepointWish, SpecRecord, StateRecord, TakenSavepoint, TopologyBegin,
     TopologyId, TopologyPhase, Upgrade, UpgradeOutcome, UpgradeVerdict, Wanted,
 };
-use squall::config::HostOptions;
+use squall::config::{HostOptions, Resources};
+use squall::ids::WorkerId;
 
 fn path(text: &str) -> NodePath {
     text.parse().expect("a path")
@@ -149,10 +150,14 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
         generation: 3,
         is_upgrade: true,
         placement: Some(serde_json::from_str(placement).expect("a placement")),
+        needs: Vec::new(),
         master: Some("host-7".to_owned()),
         short: None,
     };
     check("assignment-1", &assignment);
+    let needs =
+        vec![(WorkerId(0), Resources::new(0.3, 384 << 20)), (WorkerId(1), Resources::new(1.5, 1 << 30))];
+    check("assignment-needs-1", &AssignmentRecord { needs, ..assignment.clone() });
     let none = AssignmentRecord {
         placement: None,
         master: None,
@@ -210,7 +215,7 @@ fn records_of_topologies_of_version_1_are_read_and_written() {
 fn each_golden_file_is_read_by_a_test() {
     let names =
         fs::read_dir(format!("{}/tests/fixtures/records", env!("CARGO_MANIFEST_DIR"))).expect("it is there");
-    assert_eq!(names.count(), 20, "a new one needs a line in the tests before");
+    assert_eq!(names.count(), 21, "a new one needs a line in the tests before");
 }
 
 #[test]

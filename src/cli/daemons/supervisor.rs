@@ -13,7 +13,7 @@ use crate::cli::error::{CommandError, CommandOutcome};
 use crate::cli::topologies::reach::blobs_of_nimbuses;
 use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::{
-    AtTheEnd, Children, ChildrenOptions, HostSettings, Supervisor, SupervisorRecord, host,
+    AtTheEnd, Children, ChildrenOptions, HostSettings, Limits, Supervisor, SupervisorRecord, host,
 };
 use crate::cluster::processes::Executable;
 use crate::config::EngineOptions;
@@ -81,8 +81,10 @@ fn run(args: &Args, context: &Context) -> Result<CommandOutcome, CommandError> {
     };
     let logger = beginning.logging.logger.clone();
     let secrets = secret_directory(&engine.secrets);
-    let children =
-        ChildrenOptions { directory, executable: Executable::This, key, read_blob, logger: logger.clone() };
+    let limits = Limits::prepare(&options.limits, &directory, Executable::This, &logger)
+        .map_err(CommandError::Refused)?;
+    let executable = Executable::This;
+    let children = ChildrenOptions { directory, executable, key, read_blob, limits, logger: logger.clone() };
     let settings = HostSettings {
         id,
         net: engine.net.clone(),

@@ -28,8 +28,8 @@ use crate::cluster::coordination::{
 };
 use crate::cluster::daemons::belonging::{Belonging, supervisors_node};
 use crate::cluster::daemons::{
-    self, AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Leader, LeaderOptions, MasterAccess,
-    Nimbus, Supervisor, SupervisorRecord, host,
+    self, AtTheEnd, Children, ChildrenOptions, EndRequest, HostSettings, Leader, LeaderOptions, Limits,
+    MasterAccess, Nimbus, Supervisor, SupervisorRecord, host,
 };
 use crate::cluster::operations::Operations;
 use crate::cluster::topologies::{ClusterKey, LOCK_FILE, LogSpec};
@@ -247,11 +247,15 @@ impl DevCluster {
         let belonging = belonging(&directory)?.of_key(key);
         let secrets = secret_directory(&options.engine.secrets);
         let (engine, clock) = (&options.engine, self.clock.clone());
+        let limits = &engine.supervisor.limits;
+        let limits =
+            Limits::prepare(limits, &directory, Executable::This, &logger).map_err(CommandError::Refused)?;
         let children = ChildrenOptions {
             directory,
             executable: Executable::This,
             key: key.clone(),
             read_blob: blobs.clone().reader(),
+            limits,
             logger: logger.clone(),
         };
         let settings = HostSettings {

@@ -1,4 +1,4 @@
-//! The files of a cluster that the configuration names: its key, and the certificates and users of its API.
+//! What the configuration names for a cluster: its key, the certificates and users of its API, and limits of processes.
 
 use std::path::Path;
 
@@ -7,8 +7,9 @@ use crate::cli::doctor::finding::{Finding, MEND};
 use crate::clock::Clock;
 use crate::cluster::access::UsersFile;
 use crate::cluster::api::ApiTls;
+use crate::cluster::daemons::Limits;
 use crate::cluster::topologies::ClusterKey;
-use crate::config::{EngineOptions, NimbusTls};
+use crate::config::{EngineOptions, NimbusTls, ProcessLimits};
 use crate::net::tls::read_certificates;
 use crate::text::{shown, with_causes};
 
@@ -17,8 +18,18 @@ const DIGITS_SHOWN: usize = 16;
 
 pub(super) fn examine(engine: &EngineOptions) -> Vec<Finding> {
     let nimbus = &engine.nimbus;
-    let findings = [key(engine), tls(nimbus.tls.as_ref()), users(nimbus.users_file.as_deref())];
+    let users = users(nimbus.users_file.as_deref());
+    let findings = [key(engine), tls(nimbus.tls.as_ref()), users, limits(&engine.supervisor.limits)];
     findings.into_iter().flatten().collect()
+}
+
+/// Most hosts have none, and need none.
+fn limits(options: &ProcessLimits) -> Option<Finding> {
+    let check = "limits of processes";
+    match Limits::foresee(options) {
+        Ok(found) => Some(Finding::ok(check, found?)),
+        Err(why) => Some(Finding::error(check, why, "write `by = \"auto\"`")),
+    }
 }
 
 /// A machine without one has no daemon, or its nimbus will make it.

@@ -19,7 +19,8 @@ pub(crate) mod supervisor;
 
 pub use nimbus::{DrainedRecord, Leader, LeaderOptions, MasterAccess, Nimbus, NimbusState};
 pub use running::{EndRequest, run};
+pub(crate) use supervisor::confine;
 pub use supervisor::{
-    AtTheEnd, Children, ChildrenOptions, HostSettings, ProblemsRecord, ProcessProblem, Supervisor,
+    AtTheEnd, Children, ChildrenOptions, HostSettings, Limits, ProblemsRecord, ProcessProblem, Supervisor,
     SupervisorRecord, SupervisorState, host,
 };

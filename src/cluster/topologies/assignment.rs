@@ -7,6 +7,7 @@ use crate::cluster::coordination::Record;
 use crate::cluster::schedule::Placement;
 use crate::cluster::topologies::id::TopologyId;
 use crate::cluster::topologies::spec::SpecRecord;
+use crate::config::Resources;
 use crate::ids::WorkerId;
 
 /// Where the workers of a topology run, and its master.
@@ -28,6 +29,9 @@ pub struct AssignmentRecord {
     /// Which worker runs which executor, and on which host. `None`: it runs nowhere, for example because there is no
     /// room.
     pub placement: Option<Placement>,
+    /// What the tasks of each worker are counted with. A nimbus of an earlier version does not say so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<(WorkerId, Resources)>,
     /// The id of the supervisor that runs the master. `None` exactly if there is no placement.
     pub master: Option<String>,
     /// Why it runs nowhere, or with fewer workers than it asks for. For people.
@@ -39,6 +43,11 @@ impl AssignmentRecord {
     pub fn workers_on<'a>(&'a self, supervisor: &'a str) -> impl Iterator<Item = WorkerId> + 'a {
         let slots = self.placement.iter().flat_map(|placement| &placement.slots);
         slots.filter(move |(_, slot)| slot.host == supervisor).map(|(worker, _)| *worker)
+    }
+
+    /// What the tasks of a worker are counted with.
+    pub fn needs_of(&self, worker: WorkerId) -> Option<Resources> {
+        self.needs.iter().find(|(of, _)| *of == worker).map(|(_, needs)| *needs)
     }
 
     /// Whether what is placed is on trial. A spec that was read at another time than the assignment may have another

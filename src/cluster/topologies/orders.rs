@@ -33,7 +33,7 @@ use crate::cluster::topologies::id::TopologyId;
 use crate::cluster::topologies::savepoint::SavepointAnswer;
 use crate::cluster::topologies::spec::SpecRecord;
 use crate::cluster::topologies::state::StateRecord;
-use crate::config::{LogFileOptions, NetOptions, WorkerOptions};
+use crate::config::{LogFileOptions, NetOptions, Resources, WorkerOptions};
 use crate::files::{publish, read_private, read_regular};
 use crate::ids::WorkerId;
 use crate::net::Secret;
@@ -97,6 +97,9 @@ pub struct WorkerOrder {
     pub master: Option<MasterPlace>,
     /// `[net]` of this host.
     pub net: NetOptions,
+    /// What its tasks are counted with, for the limits of its process. `None`: nobody says so.
+    #[serde(default)]
+    pub needs: Option<Resources>,
     /// Where the secrets of this host are.
     #[serde(default)]
     pub secrets: SecretDirectory,
@@ -235,6 +238,7 @@ mod tests {
             worker: WorkerId(3),
             master: Some(MasterPlace { epoch: 2, address: ([127, 0, 0, 1], 7000).into() }),
             net: NetOptions::default(),
+            needs: Some(Resources::new(0.5, 1 << 30)),
             secrets: SecretDirectory::new("/etc/squall/secrets"),
             log: LogSpec::default(),
             log_files: LogFileOptions { max: 4096, keep: 2 },
@@ -251,11 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn an_order_of_a_supervisor_that_knows_no_log_files_has_the_default() {
+    fn what_an_order_of_an_earlier_supervisor_lacks_has_the_default() {
         let mut written = serde_json::to_value(order()).expect("it is JSON");
-        written.as_object_mut().expect("an object").remove("log_files").expect("it was there");
+        for key in ["log_files", "needs"] {
+            written.as_object_mut().expect("an object").remove(key).expect("it was there");
+        }
         let read: WorkerOrder = serde_json::from_value(written).expect("it is one");
-        assert_eq!(read, WorkerOrder { log_files: LogFileOptions::default(), ..order() });
+        assert_eq!(read, WorkerOrder { log_files: LogFileOptions::default(), needs: None, ..order() });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{AutoOr, Cpu, EngineOptions, NimbusTls, TlsPaths, ZooKeeperTls, limits};
+use crate::config::{AutoOr, Cpu, EngineOptions, LimitedBy, NimbusTls, TlsPaths, ZooKeeperTls, limits};
 use crate::topology::declare::keys::{Key, Shape};
 use crate::topology::suggest::shown;
 
@@ -497,6 +497,44 @@ static SUPERVISOR: &[EngineKey] = &[
         doc: "How many earlier files are kept of each of them.",
         default: "5",
         shape: Shape::Count(0, limits::LOG_FILES_MAX, |o, v| o.supervisor.log_files.keep = v),
+    },
+    Key {
+        path: "supervisor.limits",
+        doc: "What the processes of this host may use.",
+        default: "see below",
+        shape: Shape::Nested(LIMITS),
+    },
+];
+
+static LIMITS: &[EngineKey] = &[
+    Key {
+        path: "supervisor.limits.by",
+        doc: "What keeps processes within their limits.",
+        default: "\"nothing\"",
+        shape: Shape::OneOf(LimitedBy::NAMES, |o, v| o.supervisor.limits.by = LimitedBy::named(v)),
+    },
+    Key {
+        path: "supervisor.limits.memory_extra",
+        doc: "Memory that a process may have beyond what its tasks are counted with; all that a master may have.",
+        default: "\"256MiB\"",
+        shape: Shape::Size(|o, v| o.supervisor.limits.memory_extra = v),
+    },
+    Key {
+        path: "supervisor.limits.threads_max",
+        doc: "Threads and processes that a worker or master may have, with what it has started; control groups only.",
+        default: "4096",
+        shape: Shape::Count(limits::GROUP_THREADS_MIN, limits::GROUP_THREADS_MAX, |o, v| {
+            o.supervisor.limits.threads_max = v;
+        }),
+    },
+    Key {
+        path: "supervisor.limits.group",
+        doc: "The control group below which those of processes are made.",
+        default: "that of the supervisor",
+        shape: Shape::Text("the path of a control group, as \"/squall\"", |o, text| {
+            o.supervisor.limits.group = Some(text.to_owned());
+            Ok(())
+        }),
     },
 ];
 

@@ -30,6 +30,8 @@ use crate::cluster::schedule::{
 use crate::cluster::topologies::{
     AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
 };
+use crate::config::Resources;
+use crate::ids::WorkerId;
 use crate::topology::Topology;
 
 /// Why a topology that was just submitted has no place.
@@ -97,7 +99,8 @@ pub(super) fn decide_with_moves(
             Course::Changes(of) => changes.extend(of),
             Course::Stays { short } => {
                 take_slots(&mut view.hosts, known);
-                let next = Next { placement: placement_of(known).cloned(), short };
+                let needs = known.assignment.map(|assignment| assignment.needs.clone()).unwrap_or_default();
+                let next = Next { placement: placement_of(known).cloned(), needs, short };
                 changes.extend(assign(epoch, known, next, &view.hosts, Made::Before));
             }
             Course::Plan(topology) => {
@@ -192,6 +195,8 @@ enum Made {
 /// Where a topology is to run.
 struct Next {
     placement: Option<Placement>,
+    /// What the tasks of each worker are counted with.
+    needs: Vec<(WorkerId, Resources)>,
     short: Option<String>,
 }
 
@@ -200,9 +205,13 @@ impl Next {
         let evicted = plan.evicted_for.map(|other| format!("it has to make room for `{other}`"));
         let stays = plan.stays.map(|stays| stays.to_string());
         let short = evicted.or(stays).or_else(|| plan.shortage.map(|shortage| shortage.to_string()));
+        let needs = plan.workers.iter().map(|worker| (worker.worker, worker.needs)).collect();
         match plan.placement {
-            Some(placement) => Next { placement: Some(placement), short },
-            None => Next { placement: None, short: short.or_else(|| Some("there is no room".to_owned())) },
+            Some(placement) => Next { placement: Some(placement), needs, short },
+            None => {
+                let short = short.or_else(|| Some("there is no room".to_owned()));
+                Next { placement: None, needs, short }
+            }
         }
     }
 }
@@ -235,6 +244,7 @@ fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made)
         generation,
         is_upgrade,
         placement,
+        needs: next.needs,
         master,
         short,
     };

@@ -175,6 +175,7 @@ fn take(
         generation: spec.generation,
         is_upgrade: false,
         placement: None,
+        needs: Vec::new(),
         master: None,
         short,
     };

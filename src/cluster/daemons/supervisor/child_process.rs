@@ -1,9 +1,14 @@
 //! A process of a child, as the system knows it.
 
+use std::fs::OpenOptions;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::process::Child;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Signal, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::cluster::daemons::supervisor::actions::Exit;
 use crate::cluster::daemons::supervisor::process_group::wait_with_group;
@@ -17,6 +22,25 @@ pub(super) struct ChildProcess {
 }
 
 impl ChildProcess {
+    /// Starts one, in a process group of its own. `output` gets its stdout and stderr.
+    pub(super) fn start(mut command: Command, output: &Path) -> io::Result<ChildProcess> {
+        let output = OpenOptions::new().append(true).create(true).mode(0o600).open(output)?;
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
+        let mut child = command.spawn()?;
+        let pid = child.id();
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let opened = number.ok_or(io::ErrorKind::InvalidData.into());
+        match opened.and_then(|number| Ok(pidfd_open(number, PidfdFlags::empty())?)) {
+            Ok(pidfd) => Ok(ChildProcess { pid, pidfd, child: Some(child) }),
+            Err(error) => {
+                // It cannot be watched.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
     pub(super) fn kill(&self) {
         // An error means that it has ended.
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);

@@ -20,27 +20,25 @@
 //! 4. A directory is taken before it is removed, so no process begins in it meanwhile.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use slog::{Logger, error, info, warn};
 
 use crate::clock::Time;
 use crate::cluster::blobs::ReadBlob;
 use crate::cluster::daemons::supervisor::actions::{
-    Action, Event, FoundChild, Importance, Order, Preparation,
+    Action, Event, Exit, FoundChild, Importance, Order, Preparation,
 };
 use crate::cluster::daemons::supervisor::child::{ChildId, Role};
 use crate::cluster::daemons::supervisor::child_process::ChildProcess;
 use crate::cluster::daemons::supervisor::core::SupervisorCore;
+use crate::cluster::daemons::supervisor::limits::Limits;
 use crate::cluster::daemons::supervisor::local_record::LocalRecord;
 use crate::cluster::daemons::supervisor::private_directory::{
     needs_source, prepare, program_of, programs_in, write_child_order,
@@ -51,7 +49,7 @@ use crate::cluster::daemons::supervisor::settings::HostSettings;
 use crate::cluster::daemons::supervisor::source_reads::{ReadSource, SourceReads};
 use crate::cluster::daemons::supervisor::strangers::log_strangers;
 use crate::cluster::daemons::supervisor::wake::Wake;
-use crate::cluster::processes::{Executable, program};
+use crate::cluster::processes::Executable;
 use crate::cluster::processor::is_starved;
 use crate::cluster::topologies::{
     ALIVE_FILE, BlobHash, ClusterKey, ORDER_FILE, OUTPUT_FILE, Occupancy, OccupancyError, REPORT_FILE,
@@ -80,6 +78,8 @@ pub struct ChildrenOptions {
     pub key: ClusterKey,
     /// Reads what topologies are made of.
     pub read_blob: ReadBlob,
+    /// What they may use.
+    pub limits: Limits,
     /// Where this supervisor logs.
     pub logger: Logger,
 }
@@ -205,7 +205,8 @@ impl Children {
         for (id, mut process) in std::mem::take(&mut self.processes) {
             let mut fds = [PollFd::new(&process.pidfd, PollFlags::IN)];
             if rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_ok() {
-                process.reap();
+                let mut exit = process.reap();
+                self.process_ended(&id, &mut exit);
                 info!(self.options.logger, "{} was ended", id);
             }
         }
@@ -227,7 +228,7 @@ impl Children {
         let ended: Vec<ChildId> = ended.map(|(id, _)| id.clone()).collect();
         for id in ended {
             let Some(mut process) = self.processes.remove(&id) else { continue };
-            let exit = process.reap();
+            let mut exit = process.reap();
             match occupant_of(&self.directory(&id)) {
                 Ok(Some(occupant)) => {
                     info!(self.options.logger, "another process of {} was there first", id; "pid" => occupant.pid);
@@ -235,7 +236,7 @@ impl Children {
                     self.processes.insert(id, process);
                     continue;
                 }
-                Ok(None) => {}
+                Ok(None) => self.process_ended(&id, &mut exit),
                 Err(error) => {
                     warn!(self.options.logger, "it is not known whether {} has a process", id; "why" => %error);
                 }
@@ -243,6 +244,13 @@ impl Children {
             // What a master has to say at its end is known before its end is.
             self.look_at(&id, now);
             self.core.handle(Event::Exited(id, exit), now);
+        }
+    }
+
+    /// A process has ended, and no other one has its directory.
+    fn process_ended(&self, id: &ChildId, exit: &mut Exit) {
+        if let Err(why) = self.options.limits.ended(id, &self.directory(id), exit) {
+            warn!(self.options.logger, "something of {} is left", id; "why" => why);
         }
     }
 
@@ -419,30 +427,11 @@ impl Children {
                 _ => {}
             }
         }
-        let process = self.spawn(id, &directory, executable).map_err(|error| error.to_string())?;
-        self.processes.insert(id.clone(), process);
+        let mut command = self.options.limits.command(id, &directory, executable)?;
+        command.arg(id.role.command()).arg("--directory").arg(&directory);
+        let process = ChildProcess::start(command, &directory.join(OUTPUT_FILE));
+        self.processes.insert(id.clone(), process.map_err(|error| error.to_string())?);
         Ok(())
-    }
-
-    fn spawn(&self, id: &ChildId, directory: &Path, executable: &Executable) -> io::Result<ChildProcess> {
-        let output =
-            OpenOptions::new().append(true).create(true).mode(0o600).open(directory.join(OUTPUT_FILE))?;
-        let mut command = program(executable)?;
-        command.arg(id.role.command()).arg("--directory").arg(directory);
-        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        let mut child = command.spawn()?;
-        let pid = child.id();
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let opened = number.ok_or(io::ErrorKind::InvalidData.into());
-        match opened.and_then(|number| Ok(pidfd_open(number, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(ChildProcess { pid, pidfd, child: Some(child) }),
-            Err(error) => {
-                // It cannot be watched.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
     }
 
     fn remove(&mut self, id: &ChildId) -> Result<(), io::Error> {
@@ -451,6 +440,7 @@ impl Children {
             Err(OccupancyError::Gone(_)) => {}
             Err(error) => return Err(io::Error::other(error)),
             Ok(occupancy) => {
+                self.options.limits.end(id, &directory).map_err(io::Error::other)?;
                 fs::remove_dir_all(&directory)?;
                 drop(occupancy);
             }

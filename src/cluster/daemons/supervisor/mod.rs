@@ -9,7 +9,7 @@
 //! * `core`: decides. `topology`, `process`: what it knows of a topology and of a child. `actions`: what comes in and out.
 //! * `children`: starts, watches, finds and ends processes. `child_process`: one of them. `process_group`: what it has left
 //!   behind. `private_directory`: what each needs. `source_reads`: that of which topologies are made. `background`: what may take long. `programs`: the
-//!   programs of users. `local_record`: which children there are, on the disk.
+//!   programs of users. `limits`: what each may use. `local_record`: which children there are, on the disk.
 //! * `hosting`: the two threads. `problems`: why processes do not run, for operators.
 //!
 //! [Decision 0032](../../../../docs/decisions/0032-processes-of-a-host.md) says how a supervisor finds its processes again.
@@ -21,6 +21,7 @@ mod child_process;
 mod children;
 mod core;
 mod hosting;
+mod limits;
 mod local_record;
 mod private_directory;
 mod problems;
@@ -40,6 +41,8 @@ pub use actions::{Action, Event, Exit, FoundChild, Note, Order, Preparation};
 pub use child::{ChildId, Role};
 pub use children::{Children, ChildrenOptions};
 pub use hosting::{AtTheEnd, host};
+pub use limits::Limits;
+pub(crate) use limits::confine;
 pub use local_record::LocalRecord;
 pub(crate) use problems::problems_node;
 pub use problems::{ProblemsRecord, ProcessProblem};

@@ -6,7 +6,8 @@
 //!    the supervisor waits, and the signal reaches no stranger.
 //! 2. Only the parent can do that. The group of a process that an earlier supervisor has started is left alone: its number
 //!    may be that of another group by the time its end is seen.
-//! 3. A process that has made a group or a session of its own (`setsid`, a daemon) is not reached.
+//! 3. A process that has made a group or a session of its own (`setsid`, a daemon) is not reached. Where processes have
+//!    control groups (`limits`), it is ended all the same.
 
 use std::io;
 use std::process::{Child, ExitStatus};

@@ -332,6 +332,7 @@ impl HostedTopology {
             worker,
             master: self.place,
             net: settings.net.clone(),
+            needs: found.assignment.needs_of(worker),
             secrets: settings.secrets.clone(),
             log: LogLevels::of(found.spec.log.as_ref(), &settings.log),
             log_files: settings.log_files,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::config::AutoOr;
+use crate::config::{AutoOr, LimitedBy, ProcessLimits};
 
 #[track_caller]
 fn check(text: &str, expected: &[&str]) {
@@ -84,8 +84,12 @@ fn the_daemons_are_read() {
         log_keep = 2
         blobs_from = ['https://nimbus-1:7070']
         token_file = 'token'
+        limits = { by = 'control-groups', memory_extra = '1GiB', threads_max = 100, group = '/topologies' }
     ";
     let options = load_engine(&MemorySource::new().file("etc/squall.toml", text), "etc/squall.toml").unwrap();
+    let (by, group) = (LimitedBy::ControlGroups, Some("/topologies".to_owned()));
+    let limits = ProcessLimits { by, memory_extra: 1 << 30, threads_max: 100, group };
+    assert_eq!(options.supervisor.limits, limits);
     assert_eq!(options.nimbus.id.as_deref(), Some("n1"));
     assert_eq!(options.nimbus.directory.as_deref(), Some(Path::new("etc/n")));
     assert_eq!(options.nimbus.supervisor_timeout, Duration::from_secs(60));
@@ -108,6 +112,15 @@ fn the_daemons_are_read() {
             "squall.toml:1:13: `nimbus.id`: \"a b\" is not a name (use 1 to 40 letters, digits, `_`, `.` or `-`)",
             "squall.toml:2:21: `supervisor.id`: \"..\" is not a name (use 1 to 40 letters, digits, `_`, `.` or `-`)",
             "squall.toml:2:35: `supervisor.slots` must be from 1 to 1024, not 0 (it is how many workers the host may run)",
+        ],
+    );
+    check(
+        "[supervisor.limits]\nby = 'cgroup'\nmemory_extra = '1MiB'\nthreads_max = 1\ngroup = '../squall'",
+        &[
+            "squall.toml:2:6: `supervisor.limits.by` must be \"nothing\", \"auto\", \"control-groups\" or \"rlimit\", not \"cgroup\"",
+            "squall.toml:3:16: `supervisor.limits.memory_extra` must be from 64MiB to 1048576GiB (it is what a process needs beyond what its tasks are counted with)",
+            "squall.toml:4:15: `supervisor.limits.threads_max` must be from 64 to 4194304, not 1 (it is how many threads and processes a worker may have)",
+            "squall.toml:5:9: `supervisor.limits.group`: \"../squall\" is not a control group (write its path below the mount point, as in `/squall`)",
         ],
     );
     check(
@@ -320,6 +333,7 @@ mod shipped {
             options.supervisor.directory.take().as_deref(),
             Some(Path::new("config/state/supervisor"))
         );
+        assert_eq!(options.supervisor.limits.group.take().as_deref(), Some("/squall"));
         let token = options.supervisor.token_file.take();
         assert_eq!(token.as_deref(), Some(Path::new("config/supervisor.token")));
         let secrets = options.secrets.directory.take();

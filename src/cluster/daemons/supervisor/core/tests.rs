@@ -88,6 +88,7 @@ fn found(number: u64, change: u64, roles: &BTreeSet<Role>) -> FoundTopology {
         generation: 1,
         is_upgrade: false,
         placement: Some(Placement { assignment, slots: slots.collect() }),
+        needs: Vec::new(),
         master: roles.contains(&Role::Master).then(|| ME.to_owned()),
         short: None,
     };
