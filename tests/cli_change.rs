@@ -59,6 +59,7 @@ trait Words {
     fn follow_its_logs(&self);
     /// What runs on the host of the master moves to others, and goes on there.
     fn empty_the_host_of_the_master(&self);
+    fn spread_over_the_hosts(&self);
 }
 
 impl Words for DevCluster {
@@ -163,6 +164,40 @@ impl Words for DevCluster {
         assert!(!self.done(&["cluster"]).contains("drained"));
         assert_eq!(self.run(&["supervisor", "drain", "nowhere"]).status.code(), Some(3));
     }
+
+    /// Of two workers on one host one moves, and nobody else begins anew.
+    fn spread_over_the_hosts(&self) {
+        let hosts = |status: &Value| -> Vec<String> {
+            let slots = status["workers"].as_array().expect("it has workers").iter();
+            slots.map(|worker| worker["host"].as_str().expect("it has one").to_owned()).collect()
+        };
+        let status = self.status();
+        let left = &hosts(&status)[0];
+        let names: Vec<String> = (1..=3).map(|number| format!("supervisor-{number}")).collect();
+        let others = names.iter().filter(|name| *name != left);
+        others.clone().for_each(|name| _ = self.done(&["supervisor", "drain", name, "--timeout", "180s"]));
+        assert_eq!(hosts(&self.status()), [left.as_str(); 2]);
+        let on_host = |host: &str| -> Vec<(PathBuf, i32)> {
+            let place = self.path("data").join(host);
+            self.processes().into_iter().filter(|(path, _)| path.starts_with(&place)).collect()
+        };
+        wait_until("all is on one host", || {
+            on_host(left).len() == 3 && others.clone().all(|name| on_host(name).is_empty())
+        });
+        self.wait_for_more("it goes on there");
+        others.clone().for_each(|name| _ = self.done(&["supervisor", "undrain", name]));
+        let before = on_host(left);
+        let printed = self.done(&["rebalance", "words", "--timeout", "180s"]);
+        assert!(printed.contains("rebalance"), "{printed}");
+        let status = self.status();
+        assert_ne!(hosts(&status)[0], hosts(&status)[1], "{status}");
+        assert_eq!(status["generation"], status["runs"]);
+        wait_until("one has moved", || on_host(left).len() == 2);
+        let after = on_host(left);
+        assert!(after.iter().all(|process| before.contains(process)), "{before:?} {after:?}");
+        assert!(after.iter().any(|(path, _)| path.ends_with("master")), "{after:?}");
+        self.wait_for_more("it goes on after a worker has moved");
+    }
 }
 
 #[test]
@@ -219,6 +254,7 @@ fn all_workers_begin_anew_and_nothing_is_counted_twice() {
     cluster.wait_for_more("it goes on");
     cluster.follow_its_logs();
     cluster.empty_the_host_of_the_master();
+    cluster.spread_over_the_hosts();
     cluster.drain_and_check();
     let refused = cluster.run(&["restart", "words"]);
     assert_eq!(refused.status.code(), Some(1), "it has ended");

@@ -10,7 +10,8 @@ pub use crate::cluster::link::{
     Arrival, Challenge, Hello, Known, LifeLog, Living, Welcome, outlives_its_master,
 };
 pub use crate::cluster::master::{
-    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Sources, StoreJob,
+    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Moves, Sources,
+    StoreJob,
 };
 pub use crate::runtime::checkpoint_actions::Parts;
 pub use crate::runtime::end_sequence::{EndCommand, EndProgress};

@@ -13,11 +13,17 @@ const EXAMPLES: &str = "\
 Examples:
   squall rebalance words --workers 4
   squall rebalance words --set bolt.count.parallelism=4 --dry-run
-  squall rebalance words                              spread its workers anew
+  squall rebalance words                              spread its workers over the hosts
 
-What can stay in its slot stays. All workers begin anew: a topology with `delivery = \"exactly-once\"`
-goes on from its latest checkpoint, whose state is shared out anew, and counts nothing twice; another
-one emits again what was in flight, and begins with empty state. If there is no room, nothing is changed.
+Without --workers and --set, workers move from hosts with more of them to hosts with fewer. Only those
+that move begin anew, as after a death, and the others go on.
+
+With other workers or values, what can stay in its slot stays, and all workers begin anew: a topology
+with `delivery = \"exactly-once\"` goes on from its latest checkpoint, whose state is shared out anew, and
+counts nothing twice; another one emits again what was in flight, and begins with empty state. So it is
+for one with `strategy = \"resource-aware\"`, too, if it is placed in another way.
+
+If there is no room, nothing is changed.
 
 Exit codes: 0 all its workers are up; 1 a value is not allowed, there is no room, they are not up within
 --timeout, it has failed, or it has ended or is ending; with --dry-run: it does not fit; 2 the command

@@ -16,6 +16,9 @@ pub struct Introduction {
     pub epoch: u64,
     /// How many lines of that master it has taken.
     pub taken: u64,
+    /// The change of the assignment for which it was started. One of an earlier version does not say so.
+    #[serde(default)]
+    pub change: u64,
     /// What it runs; `None`: it waits for what to run.
     pub living: Option<Living>,
 }
@@ -43,6 +46,8 @@ pub struct Arrival {
     pub worker: WorkerId,
     /// Which process: a number that it has drawn.
     pub process: u64,
+    /// The change of the assignment for which it was started; 0: it does not say so.
+    pub change: u64,
     /// What it runs; `None`: it waits for what to run.
     pub living: Option<Living>,
 }

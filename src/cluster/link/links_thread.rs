@@ -324,7 +324,7 @@ impl LinksThread {
     }
 
     fn introduced(&mut self, number: u64, hello: &Hello, introduction: Introduction) {
-        let Introduction { pid, boot, epoch, taken, living } = introduction;
+        let Introduction { pid, boot, epoch, taken, change, living } = introduction;
         let process = hello.process;
         if boot == self.boot {
             lock(&self.commands.pids).insert(process, pid);
@@ -334,7 +334,8 @@ impl LinksThread {
             if let Some(accepted) = self.connections.get_mut(&number) {
                 accepted.stage = Stage::AwaitsWelcome(process, hello.worker);
             }
-            return (self.events)(LinkEvent::Arrived(Arrival { worker: hello.worker, process, living }));
+            let worker = hello.worker;
+            return (self.events)(LinkEvent::Arrived(Arrival { worker, process, change, living }));
         };
         let welcome = Welcome::Again { taken: session.resend.taken() };
         match session.resend.connected(taken) {

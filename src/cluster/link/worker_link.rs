@@ -85,6 +85,7 @@ impl WorkerLink {
             process: rng.next_u64(),
             rng,
             tls,
+            change: order.change,
             order,
             order_at: clock.now(),
             pair,
@@ -126,6 +127,8 @@ struct LinkThread {
     process: u64,
     rng: StdRng,
     tls: Option<Tls>,
+    /// The change of the assignment for which this process was started.
+    change: u64,
     order: WorkerOrder,
     order_at: Time,
     pair: UnixStream,
@@ -267,6 +270,7 @@ impl LinkThread {
             boot: boot_id(),
             epoch: self.epoch,
             taken: self.resend.taken(),
+            change: self.change,
             living: self.life.living.clone(),
         };
         connection.out().extend_from_slice(&handshake_line(HandshakeLine::Proof(proof)));

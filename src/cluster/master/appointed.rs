@@ -26,23 +26,23 @@ use rand::rngs::SysRng;
 use slog::{Logger, error, info, o, warn};
 
 use crate::clock::{Clock, Time};
-use crate::cluster::link::{Known, Observers};
+use crate::cluster::link::Known;
 use crate::cluster::master::core::Core;
-use crate::cluster::master::events::{Appointment, Event};
+use crate::cluster::master::events::{Appointment, Event, Moves};
 use crate::cluster::master::linked_processes::LinkedProcesses;
+use crate::cluster::master::observer_desk::ObserverDesk;
 use crate::cluster::master::options::WorkersOptions;
 use crate::cluster::master::preparation::{Prepared, RunIdentity, prepare};
 use crate::cluster::master::run::Shared;
 use crate::cluster::master::running::start_store;
 use crate::cluster::master::shell::Shell;
 use crate::cluster::master::wished_savepoints::WishedSavepoints;
-use crate::cluster::observed::answer_line;
 use crate::cluster::signals;
 use crate::cluster::source::TopologySource;
 use crate::cluster::stats::shapes;
 use crate::cluster::topologies::{
-    LifeSign, MasterOrder, MasterReport, ORDER_FILE, Occupancy, OccupancyError, OrderError, Outcome,
-    REPORT_FILE, SOURCE_FILE, SavepointAnswer, StateRecord, TopologyPhase, UpgradeVerdict, Wanted,
+    AssignmentRecord, LifeSign, MasterOrder, MasterReport, ORDER_FILE, Occupancy, OccupancyError, OrderError,
+    Outcome, REPORT_FILE, SOURCE_FILE, SavepointAnswer, StateRecord, TopologyPhase, UpgradeVerdict, Wanted,
     read_order, read_secret, start_process_log, write_order,
 };
 use crate::files::read_regular;
@@ -56,8 +56,6 @@ use crate::tuple::Timestamp;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long a master that is not the first waits for workers that run.
 const GRACE: Duration = Duration::from_secs(5);
-/// An answer to observers is used so long for all who ask.
-const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 /// What the trial of an upgrade waits for is reported at most this often: each report is a write to ZooKeeper.
 const WAITS_EVERY: Duration = Duration::from_secs(2);
 /// Bytes of the largest source of a topology.
@@ -101,8 +99,7 @@ pub fn run_appointed(directory: &Path, registry: &Registry) -> Result<(), Appoin
     let mut desk = Desk {
         directory,
         epoch: order.epoch,
-        generation: order.assignment.generation,
-        placed: placed(&order),
+        assignment: order.assignment.clone(),
         on_trial: order.assignment.is_on_trial(&order.spec),
         reported: None,
         wanted: order.spec.wanted,
@@ -243,7 +240,7 @@ impl Begun {
         let generation = order.assignment.generation;
         let state = StateRecord { epoch: order.epoch, generation, savepoint, ..StateRecord::default() };
         let report = MasterReport { address: Some(address), state };
-        let desk_of_observers = ObserverDesk { observers, epoch: order.epoch, last: None };
+        let desk_of_observers = ObserverDesk::new(observers, order.epoch);
         Ok(Begun { shared, wishes, thread, desk_of_observers, report, savepoints, waits_since: Time::ZERO })
     }
 
@@ -284,8 +281,9 @@ impl Begun {
                 }
             };
             desk.check_place(&order)?;
+            self.follow(desk, &order.assignment);
             if desk.on_trial && !order.assignment.is_on_trial(&order.spec) {
-                info!(desk.logger, "the upgrade is accepted"; "generation" => desk.generation);
+                info!(desk.logger, "the upgrade is accepted"; "generation" => desk.assignment.generation);
                 desk.on_trial = false;
                 // After the end nobody takes it, and there is nothing to do.
                 let _ = self.wishes.send(Event::Accepted);
@@ -321,10 +319,26 @@ impl Begun {
         desk.end(outcome, self.savepoints.answer().cloned(), life_sign)
     }
 
+    /// Takes note of where workers run by now. Those that move begin anew there, and the others go on.
+    fn follow(&self, desk: &mut Desk<'_>, assignment: &AssignmentRecord) {
+        if assignment.change == desk.assignment.change {
+            return;
+        }
+        if let Some(workers) = assignment.moved_since(&desk.assignment) {
+            let (generation, change) = (assignment.generation, assignment.change);
+            info!(desk.logger, "workers move, and the others go on"; "generation" => generation,
+                "moving" => workers.len());
+            // After the end nobody takes it, and there is nothing to do.
+            let _ = self.wishes.send(Event::Moves(Moves { generation, change, workers }));
+        }
+        desk.assignment = assignment.clone();
+    }
+
     /// Takes note of how the topology goes.
     fn look(&mut self, desk: &Desk<'_>) {
         let (run, now) = (self.shared.lock(), self.shared.clock.now());
         self.report.state.phase = run.core.phase();
+        self.report.state.generation = run.core.moved_to().unwrap_or(self.report.state.generation);
         let verdict = &mut self.report.state.verdict;
         let is_new = now.since(self.waits_since) >= WAITS_EVERY;
         match (desk.on_trial, run.core.trial_is_passed()) {
@@ -351,8 +365,8 @@ impl Begun {
 }
 
 /// The version of the assignment of executors, if there is one.
-fn placed(order: &MasterOrder) -> Option<u64> {
-    order.assignment.placement.as_ref().map(|placement| placement.assignment.version)
+fn placed(assignment: &AssignmentRecord) -> Option<u64> {
+    assignment.placement.as_ref().map(|placement| placement.assignment.version)
 }
 
 /// What the generation that is placed, and those before it, leave behind.
@@ -368,38 +382,13 @@ fn was_stopped(order: &MasterOrder) -> bool {
     wish.stops && answer.number == wish.number && answer.taken.is_some()
 }
 
-/// Where observers are answered.
-struct ObserverDesk {
-    observers: Observers,
-    epoch: u64,
-    /// The last answer, and when it was made.
-    last: Option<(Time, Arc<[u8]>)>,
-}
-
-impl ObserverDesk {
-    /// Answers all who have asked. The counters are added up only if somebody has, and if the last answer is old.
-    fn answer(&mut self, shared: &Shared) {
-        let (epoch, last, now) = (self.epoch, &mut self.last, shared.clock.now());
-        self.observers.answer(|| match last {
-            Some((at, line)) if now.since(*at) < ANSWER_AGE_MAX => Arc::clone(line),
-            _ => {
-                let line = answer_line(shared.observed(epoch));
-                *last = Some((now, Arc::clone(&line)));
-                line
-            }
-        });
-    }
-}
-
 /// Where a master reports.
 struct Desk<'d> {
     directory: &'d Path,
     epoch: u64,
-    /// The generation of the spec that it runs.
-    generation: u64,
-    /// The version of the assignment of executors that it began with.
-    placed: Option<u64>,
-    /// Whether that generation is on trial as an upgrade.
+    /// What it runs, and where. The assignment of executors is always that with which it began.
+    assignment: AssignmentRecord,
+    /// Whether its generation is on trial as an upgrade.
     on_trial: bool,
     reported: Option<MasterReport>,
     wanted: Wanted,
@@ -426,7 +415,8 @@ impl Desk<'_> {
         if order.epoch != self.epoch {
             return Err(AppointedError::Replaced("another process is to be the master"));
         }
-        match placed(order).is_some_and(|version| Some(version) != self.placed) {
+        let now = placed(&order.assignment);
+        match now.is_some() && now != placed(&self.assignment) {
             true => Err(AppointedError::Replaced("executors are placed in another way")),
             false => Ok(()),
         }
@@ -459,7 +449,7 @@ impl Desk<'_> {
     ) -> Result<(), AppointedError> {
         warn!(self.logger, "the upgrade is refused"; "because" => &why);
         let verdict = Some(UpgradeVerdict::Refused(why.clone()));
-        let (epoch, generation) = (self.epoch, self.generation);
+        let (epoch, generation) = (self.epoch, self.assignment.generation);
         let state = StateRecord { epoch, generation, savepoint, verdict, ..StateRecord::default() };
         let report = MasterReport { address: None, state };
         loop {
@@ -481,7 +471,7 @@ impl Desk<'_> {
     /// Reports the end. It must be known, so this waits until it can be written.
     fn report_end(&mut self, outcome: Outcome, savepoint: Option<SavepointAnswer>) {
         let (epoch, phase) = (self.epoch, TopologyPhase::Ended);
-        let generation = self.generation;
+        let generation = self.assignment.generation;
         let outcome = Some(outcome);
         let state = StateRecord { epoch, generation, phase, outcome, savepoint, verdict: None };
         let report = MasterReport { address: None, state };

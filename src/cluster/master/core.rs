@@ -28,6 +28,7 @@
 mod adoption;
 mod checkpoints;
 mod closing;
+mod moves;
 mod silence;
 mod state;
 mod trial;
@@ -80,6 +81,7 @@ impl Core {
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
             Event::Accepted => self.accepted(),
+            Event::Moves(moves) => self.want_moves(moves),
             Event::Drain => self.drain(now),
             Event::Kill => self.kill(now),
         }

@@ -104,10 +104,23 @@ pub enum Event {
     Deactivate,
     /// The topology is on trial no more: it stays.
     Accepted,
+    /// Workers are to move to other hosts, and the others go on.
+    Moves(Moves),
     /// An orderly end is wanted.
     Drain,
     /// An end at once is wanted.
     Kill,
+}
+
+/// Workers that are to move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moves {
+    /// The generation of the spec that wants it.
+    pub generation: u64,
+    /// The change of the assignment that has it.
+    pub change: u64,
+    /// The workers that are on other hosts by it.
+    pub workers: Vec<WorkerId>,
 }
 
 /// What the shell has to do.

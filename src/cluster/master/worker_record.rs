@@ -114,6 +114,10 @@ pub struct WorkerRecord {
     pub address: Option<SocketAddr>,
     /// A process that a supervisor has started, and that waits to be the next incarnation.
     pub arrived: Option<u64>,
+    /// The change of the assignment for which that process was started; 0: it does not say so.
+    pub arrived_change: u64,
+    /// The same of the process of the present incarnation.
+    pub change: u64,
     /// When its last message came, or when it was started. Moved forward if the master itself did not
     /// run, or if the worker was given no processor.
     pub last_message_at: Time,
@@ -163,6 +167,8 @@ impl WorkerRecord {
             phase: WorkerPhase::Waiting { until: Time::ZERO },
             address: None,
             arrived: None,
+            arrived_change: 0,
+            change: 0,
             last_message_at: Time::ZERO,
             beat: None,
             active: false,

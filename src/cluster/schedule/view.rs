@@ -126,7 +126,7 @@ pub struct Demand<'a> {
     pub submitted: u64,
     /// Whether its workers are spread anew, as if an operator asked for it. Otherwise they stay where they are.
     pub rebalance: bool,
-    /// Whether all its workers begin anew. Only then must a host have the secrets for what runs there already: a worker
+    /// Whether all its workers may begin anew. Only then must a host have the secrets for what runs there already: a worker
     /// that goes on has read them.
     pub begins_anew: bool,
     /// Where it runs now.

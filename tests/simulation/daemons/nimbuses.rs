@@ -13,7 +13,7 @@ use squall::cluster::access::{Caller, TopologyAccess};
 use squall::cluster::coordination::{CandidateRecord, ClusterRecord, MemoryClient};
 use squall::cluster::daemons::belonging::Belonging;
 use squall::cluster::daemons::{Leader, LeaderOptions, Nimbus, NimbusState};
-use squall::cluster::operations::{Operations, SubmitRequest};
+use squall::cluster::operations::{Operations, RebalanceRequest, SubmitRequest};
 use squall::cluster::schedule::BlacklistOptions;
 use squall::cluster::topologies::{
     AssignmentRecord, BlobHash, CatalogRecord, SpecRecord, TopologyBegin, TopologyNodes, Wanted,
@@ -286,6 +286,11 @@ impl World {
                 }
             }
             10.. => self.upgrade(&*leader, name, workers),
+            9 => match leader.rebalance(name, &RebalanceRequest::default()) {
+                Ok(rebalanced) if rebalanced.moves.is_empty() => self.cover("a rebalance without moves"),
+                Ok(_) => self.cover("a rebalance that moves workers"),
+                Err(error) => self.log(|| format!("not rebalanced: {error}")),
+            },
             4 => {
                 self.acked.remove(name);
                 match leader.remove(name) {

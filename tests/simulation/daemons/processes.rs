@@ -10,8 +10,8 @@ use rand::RngExt as _;
 use squall::checkpoint::LeftBehind;
 use squall::clock::Time;
 use squall::cluster::topologies::{
-    BlobHash, MasterReport, Outcome, StateRecord, TopologyId, TopologyPhase, UpgradeVerdict, Wanted,
-    WorkerOrder,
+    AssignmentRecord, BlobHash, MasterReport, Outcome, StateRecord, TopologyId, TopologyPhase,
+    UpgradeVerdict, Wanted, WorkerOrder,
 };
 use squall::config::CheckpointOptions;
 use squall::ids::{Incarnation, WorkerId};
@@ -19,8 +19,8 @@ use squall::net::{Endpoint, Members};
 use squall::runtime::StopReason;
 use squall::testing::cores::{
     Appointment, Arrival, Beat, CheckpointOrder, ChildId, CoreOptions, EndCommand, EndProgress, Exit,
-    FromWorker, Known, LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Order, Role, Sources, Start,
-    ToWorker, Welcome, outlives_its_master,
+    FromWorker, Known, LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Moves, Order, Role, Sources,
+    Start, ToWorker, Welcome, outlives_its_master,
 };
 
 use crate::daemons::hosts::push;
@@ -66,7 +66,8 @@ pub struct Master {
     known: Known,
     start: Box<Start>,
     pub address: SocketAddr,
-    assignment: u64,
+    /// What it runs, and where, as it has read it last.
+    assignment: AssignmentRecord,
     pub generation: u64,
     pub is_upgrade: bool,
     on_trial: bool,
@@ -88,6 +89,8 @@ pub struct Master {
 }
 
 pub struct Worker {
+    /// The change of the assignment for which it was started.
+    change: u64,
     order: WorkerOrder,
     order_at: Time,
     known: Known,
@@ -235,6 +238,7 @@ impl World {
         };
         match directory.order.clone().ok_or(1)? {
             Order::Worker(order) => Ok(What::Worker(Box::new(Worker {
+                change: order.change,
                 order: *order,
                 order_at: now,
                 known,
@@ -315,7 +319,7 @@ impl World {
                     known,
                     start: Box::new(start),
                     address,
-                    assignment,
+                    assignment: order.assignment.clone(),
                     generation: order.assignment.generation,
                     is_upgrade: order.assignment.is_upgrade,
                     on_trial,
@@ -437,6 +441,7 @@ impl World {
             None if master.core.trial_is_passed() => Some(UpgradeVerdict::Up),
             None => Some(UpgradeVerdict::Waits(String::new())),
         };
+        master.generation = master.core.moved_to().unwrap_or(master.generation);
         let (epoch, generation) = (master.epoch, master.generation);
         let phase = match &master.refuses {
             Some(_) => TopologyPhase::Starting,
@@ -451,9 +456,17 @@ impl World {
             master.reported = Some(report);
         }
         let Some(Order::Master(order)) = &directory.order else { return None };
-        let placed = order.assignment.placement.as_ref().map(|placement| placement.assignment.version);
-        if order.epoch != master.epoch || placed.is_some_and(|version| version != master.assignment) {
+        let version = |of: &AssignmentRecord| of.placement.as_ref().map(|it| it.assignment.version);
+        let placed = version(&order.assignment);
+        if order.epoch != master.epoch || (placed.is_some() && placed != version(&master.assignment)) {
             return Some(1);
+        }
+        if order.assignment.change != master.assignment.change {
+            let before = std::mem::replace(&mut master.assignment, order.assignment.clone());
+            let (generation, change) = (master.assignment.generation, master.assignment.change);
+            let moves =
+                master.assignment.moved_since(&before).map(|workers| Moves { generation, change, workers });
+            master.inbox.extend(moves.map(MasterEvent::Moves));
         }
         let is_accepted = master.on_trial && !order.assignment.is_on_trial(&order.spec);
         let wanted = order.spec.wanted;
@@ -745,7 +758,8 @@ impl World {
                 self.cover("a worker connects again");
             }
             _ => {
-                let arrival = Arrival { worker: worker_id, process: pid, living };
+                let change = worker.change;
+                let arrival = Arrival { worker: worker_id, process: pid, change, living };
                 master.inbox.push_back(MasterEvent::Arrived(arrival));
                 worker.awaits = Some((found, now.after(CONNECT_MAX)));
             }

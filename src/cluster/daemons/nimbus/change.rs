@@ -2,7 +2,8 @@
 //!
 //! Each change is one write, so a leader that dies has made it or not. A savepoint is taken by the master, which sees the
 //! wish in its order. A restart or a rebalance is a new generation: the next pass writes an assignment of it, the master
-//! of the assignment before ends, and the next master begins with workers that are started anew ([decision
+//! of the assignment before ends, and the next master begins with workers that are started anew. A rebalance that only
+//! spreads workers over the hosts ends nothing but those that move ([decision
 //! 0035](../../../../docs/decisions/0035-changing-a-topology.md)).
 
 use slog::info;
@@ -98,7 +99,8 @@ fn some_host_has_its_secrets(
     nowhere(&topology, &hosts).map_or(Ok(()), |why| Err(OperationError::Conflict(why)))
 }
 
-/// Has a topology run in another way, or plans that. Nothing is written if it does not fit.
+/// Has a topology run in another way, or plans that. Without other values its workers are spread over the hosts, and those
+/// that stay where they are go on. Nothing is written if it does not fit.
 pub(super) fn rebalance(
     leader: &Leader,
     name: &str,
@@ -110,16 +112,22 @@ pub(super) fn rebalance(
         no_upgrade_is_pending(name, spec)?;
         let refused = |error| leader.refused_source(error);
         let before = work.sources.load(&spec.source).map_err(refused)?;
-        let (bytes, after) =
-            work.sources.with_overrides(&spec.source, &request.overrides).map_err(refused)?;
-        check_same(&before, &after)?;
+        let spreads = request.overrides.is_empty();
+        // Without other values it is the topology that runs, whoever has its code.
+        let changed = match spreads {
+            true => None,
+            false => Some(work.sources.with_overrides(&spec.source, &request.overrides).map_err(refused)?),
+        };
+        let after = changed.as_ref().map_or(&*before, |(_, after)| after);
+        check_same(&before, after)?;
+        let blob = changed.as_ref().map(|(bytes, _)| (BlobHash::of(bytes), bytes));
         let next = SpecRecord {
-            source: BlobHash::of(&bytes),
+            source: blob.as_ref().map_or_else(|| spec.source.clone(), |(hash, _)| hash.clone()),
             generation: spec.generation + 1,
-            spreads: request.overrides.is_empty(),
+            spreads,
             ..spec.clone()
         };
-        let planned = plan(leader, work, fence, &next, &after)?;
+        let planned = plan(leader, work, fence, &next, after)?;
         if request.dry_run {
             return Ok(planned);
         }
@@ -128,7 +136,9 @@ pub(super) fn rebalance(
                 "topology `{name}` does not fit so, and runs on as it is: {short}"
             )));
         }
-        work.sources.blobs.put(&next.source, &bytes).map_err(|error| leader.refused_blob(&error))?;
+        if let Some((hash, bytes)) = blob {
+            work.sources.blobs.put(&hash, bytes).map_err(|error| leader.refused_blob(&error))?;
+        }
         let generation = Some(next.generation);
         write_spec(leader, work, fence, (name, &topology), next)?;
         info!(leader.logger, "a topology is rebalanced"; "id" => %topology.id, "generation" => generation,

@@ -13,8 +13,9 @@
 //!    ended.
 //! 3. Each change of where something runs has a higher number, and so has each change of which worker runs which
 //!    executor: two workers that were given different assignments never exchange a tuple.
-//! 4. Each new generation of the spec is such a change, too, even if everything stays where it is. An assignment has the
-//!    source that it was made of, so it changes together with that.
+//! 4. Each new generation of the spec is such a change, too, even if everything stays where it is, unless it only spreads
+//!    the workers over the hosts: then those that stay go on. An assignment has the source that it was made of, so it
+//!    changes together with that.
 //! 5. The end that is decided here stands in the spec, which only leaders write. So one that was stopped right before that
 //!    write, and goes on when its successor has placed the topology, cannot write it any more.
 //! 6. What comes of an upgrade is decided before, by `trial`: its generation is placed as any other is.
@@ -30,7 +31,7 @@ use crate::cluster::schedule::{
 use crate::cluster::topologies::{
     AssignmentRecord, Outcome, SpecRecord, StateRecord, TopologyId, TopologyNodes, TopologyPhase, Wanted,
 };
-use crate::config::Resources;
+use crate::config::{Resources, SchedulingStrategy};
 use crate::ids::WorkerId;
 use crate::topology::Topology;
 
@@ -170,6 +171,14 @@ fn is_new_generation(known: &Known<'_>) -> bool {
     known.assignment.is_none_or(|assignment| assignment.generation != known.spec.generation)
 }
 
+/// Whether a new generation only spreads what runs, so that workers which stay where they are go on. Another strategy than
+/// the even one places executors anew.
+fn goes_on(known: &Known<'_>, topology: &Topology) -> bool {
+    let is_even = topology.options().scheduling.strategy == SchedulingStrategy::Even;
+    let source = known.assignment.map(|assignment| &assignment.source);
+    is_even && known.spec.spreads && source == Some(&known.spec.source)
+}
+
 fn placement_of<'a>(known: &Known<'a>) -> Option<&'a Placement> {
     known.assignment.and_then(|assignment| assignment.placement.as_ref())
 }
@@ -227,9 +236,10 @@ fn assign(epoch: u64, known: &Known<'_>, next: Next, hosts: &[Host], made: Made)
         _ => (known.spec.source.clone(), known.spec.generation, known.spec.is_upgrade()),
     };
     let is_other = before.is_none_or(|before| before.generation != generation || before.source != source);
+    let begins_anew = is_other && !known.topology.is_ok_and(|topology| goes_on(known, topology));
     let mut placement = next.placement;
     if let Some(placement) = &mut placement
-        && (is_other || runs_before.is_none_or(|before| before.assignment != placement.assignment))
+        && (begins_anew || runs_before.is_none_or(|before| before.assignment != placement.assignment))
     {
         placement.assignment.version = change + 1;
     }

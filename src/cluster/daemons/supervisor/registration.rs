@@ -49,7 +49,7 @@ pub struct SupervisorRecord {
     pub resources: Resources,
     /// Which programs it can run.
     pub platform: Platform,
-    /// The names of the secrets that it has, at most [`SECRETS_MAX`].
+    /// The names of the secrets that it has, at most `SECRETS_MAX`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretName>,
     /// Random, and new with each start of the supervisor.

@@ -32,7 +32,7 @@ impl Core {
 
     /// A process has arrived.
     pub(super) fn arrived(&mut self, arrival: Arrival, now: Time) {
-        let Arrival { worker, process, living } = arrival;
+        let Arrival { worker, process, change, living } = arrival;
         let index = worker.index();
         if index >= self.workers.len() {
             let who = Endpoint { worker, incarnation: Incarnation(0) };
@@ -43,7 +43,10 @@ impl Core {
             return self.fence(who, process, "the topology is ending".to_owned());
         }
         match living {
-            Some(living) if self.may_adopt(index, &living) => self.adopt(index, process, living, now),
+            Some(living) if self.may_adopt(index, &living) => {
+                self.workers[index].change = change;
+                self.adopt(index, process, living, now);
+            }
             Some(living) => {
                 let why = format!("incarnation {} was given up", living.incarnation);
                 self.fence(who, process, why);
@@ -56,6 +59,7 @@ impl Core {
                     return self.fence(who, process, "the topology is ending".to_owned());
                 }
                 self.workers[index].arrived = Some(process);
+                self.workers[index].arrived_change = change;
                 self.welcome(who, process, Welcome::Fresh);
             }
         }

@@ -82,7 +82,7 @@ impl Story {
 
     fn arrives(&mut self, worker: u16, incarnation: u32) {
         let process = u64::from(worker) + 10 * u64::from(incarnation);
-        self.on(Event::Arrived(Arrival { worker: WorkerId(worker), process, living: None }));
+        self.on(Event::Arrived(Arrival { worker: WorkerId(worker), process, change: 0, living: None }));
         let address = ([127, 0, 0, 1], 1000 + worker).into();
         self.says(who(worker, incarnation), FromWorker::Listening { address });
     }

@@ -104,6 +104,39 @@ fn what_was_on_a_lost_host_moves_and_nothing_else_and_the_master_stays() {
 }
 
 #[test]
+fn a_generation_that_spreads_moves_workers_and_those_that_stay_go_on() {
+    let words = topology("words", 3);
+    let before = first(hosts(&["a"], 4), &words);
+    assert_eq!(slots(&before), ["0@a:0", "1@a:1", "2@a:2"]);
+    let version = |record: &AssignmentRecord| record.placement.as_ref().map(|it| it.assignment.version);
+    let next = |spec: SpecRecord, topology| {
+        let known = Known::new(&spec, Some(&before), Ok(topology));
+        assigned(decide_one(hosts(&["a", "b", "c"], 4), known))
+    };
+    let spec = spec("words", 1, Wanted::Active);
+    let spread = next(SpecRecord { generation: 2, spreads: true, ..spec.clone() }, &words);
+    assert_eq!(slots(&spread), ["0@a:0", "1@c:0", "2@b:0"]);
+    assert_eq!(
+        (version(&spread), spread.generation, spread.change),
+        (version(&before), 2, before.change + 1)
+    );
+    assert_eq!(spread.moved_since(&before), Some(vec![WorkerId(1), WorkerId(2)]));
+    assert_eq!(spread.master.as_deref(), Some("a"));
+    // A restart is no spread, and what is made of something else begins anew.
+    let restarted = next(SpecRecord { generation: 2, ..spec.clone() }, &words);
+    assert_eq!((slots(&restarted), version(&restarted)), (slots(&before), Some(2)));
+    let source = crate::cluster::topologies::BlobHash::of(b"other");
+    let other = next(SpecRecord { generation: 2, spreads: true, source, ..spec.clone() }, &words);
+    assert_eq!((slots(&other), version(&other)), (slots(&spread), Some(2)));
+    // The resource-aware strategy places executors anew.
+    let mut packed = words.clone();
+    packed.options.scheduling.strategy = SchedulingStrategy::ResourceAware;
+    let packed = next(SpecRecord { generation: 2, spreads: true, ..spec }, &packed);
+    assert_eq!(version(&packed), Some(2));
+    assert_eq!(packed.needs.len(), packed.placement.map_or(0, |placement| placement.slots.len()));
+}
+
+#[test]
 fn without_room_it_says_why_once_and_later_numbers_go_on_rising() {
     let words = topology("words", 2);
     let before = first(hosts(&["a"], 4), &words);
