@@ -10,7 +10,8 @@
 //! older list of members, a master listens to one process of each worker, a directory has one process, and nobody stops
 //! anything while the data of the service are lost. After the healing, within [`SETTLES_IN`]: what is wanted runs, with
 //! all workers at one master, nothing else runs, no directory is left, other people's directories are there, and
-//! nothing is written any more. At last all masters and supervisors are killed, and that costs no worker.
+//! nothing is written any more. Then workers move from hosts that are emptied, and back by a rebalance, which ends none but
+//! those that move. At last all masters and supervisors are killed, and that costs no worker.
 
 mod door;
 mod hosts;
@@ -71,6 +72,7 @@ const SOMETIMES: &[&str] = &[
     "a checkpoint is published",
     "a checkpoint of an upgrade is published",
     "a master refuses an upgrade",
+    "a worker has moved",
     "a worker is adopted",
     "a worker is fenced",
     "a write of a supervisor was refused",
@@ -80,6 +82,7 @@ const SOMETIMES: &[&str] = &[
     "an upgrade to NeverOpens",
     "an upgrade to Stops",
     "an upgrade to Unfit",
+    "rebalanced",
     "removed",
     "rolled back",
     "submitted",
@@ -101,6 +104,7 @@ pub fn run(plan: &Plan, defect: Option<Defect>) -> Result<Coverage, String> {
     world.verdict()?;
     world.heal();
     world.settle(SETTLES_IN)?;
+    world.survives_rebalances(SETTLES_IN)?;
     world.stays_quiet(QUIET)?;
     world.survives_masters_and_supervisors(SETTLES_IN)?;
     let coverage = std::mem::take(&mut lock(&world.books).coverage);

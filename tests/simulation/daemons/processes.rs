@@ -68,6 +68,7 @@ pub struct Master {
     pub address: SocketAddr,
     /// What it runs, and where, as it has read it last.
     assignment: AssignmentRecord,
+    /// The generation with which it began.
     pub generation: u64,
     pub is_upgrade: bool,
     on_trial: bool,
@@ -86,6 +87,13 @@ pub struct Master {
     pub running: BTreeMap<Endpoint, Pid>,
     /// The report of the end that could not be written yet.
     ended: Option<MasterReport>,
+}
+
+impl Master {
+    /// The generation whose workers are where they should be.
+    fn reached(&self) -> u64 {
+        self.core.moved_to().unwrap_or(self.generation)
+    }
 }
 
 pub struct Worker {
@@ -441,8 +449,7 @@ impl World {
             None if master.core.trial_is_passed() => Some(UpgradeVerdict::Up),
             None => Some(UpgradeVerdict::Waits(String::new())),
         };
-        master.generation = master.core.moved_to().unwrap_or(master.generation);
-        let (epoch, generation) = (master.epoch, master.generation);
+        let (epoch, generation) = (master.epoch, master.reached());
         let phase = match &master.refuses {
             Some(_) => TopologyPhase::Starting,
             None => master.core.phase(),
@@ -590,7 +597,7 @@ impl World {
             master.refuses = Some(why.clone());
             return;
         }
-        let (epoch, generation, phase) = (master.epoch, master.generation, TopologyPhase::Ended);
+        let (epoch, generation, phase) = (master.epoch, master.reached(), TopologyPhase::Ended);
         let outcome = Some(Outcome { failure, cut_short, ..Outcome::default() });
         let state = StateRecord { epoch, generation, phase, outcome, ..StateRecord::default() };
         master.ended = Some(MasterReport { address: None, state });

@@ -1,6 +1,6 @@
 //! What must be true some time after everything has healed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use squall::cluster::daemons::SupervisorState;
@@ -11,7 +11,7 @@ use squall::cluster::topologies::{
 use squall::ids::WorkerId;
 use squall::testing::cores::{ChildId, Role};
 
-use crate::daemons::processes::{Master, Pid, What};
+use crate::daemons::processes::{Master, Pid, Process, What};
 use crate::daemons::world::{World, stranger};
 
 impl World {
@@ -78,6 +78,35 @@ impl World {
             true => Ok(()),
             false => Err("masters and supervisors were killed, and workers were started again".to_owned()),
         }
+    }
+
+    /// Most hosts are emptied and used again, and an operator has all topologies spread over the hosts. Masters go on, and
+    /// so do workers that stay where they are.
+    pub fn survives_rebalances(&mut self, at_most: Duration) -> Result<(), String> {
+        let emptied = self.hosts.len() - 2;
+        self.drain_hosts(emptied, true);
+        self.settle(at_most)?;
+        self.drain_hosts(emptied, false);
+        self.settle(at_most)?;
+        let running = |world: &World| -> BTreeMap<ChildId, (usize, Pid)> {
+            let place = |(pid, process): (&Pid, &Process)| (process.child.clone(), (process.host, *pid));
+            world.processes.iter().map(place).collect()
+        };
+        let before = running(self);
+        self.rebalance_all();
+        self.settle(at_most)?;
+        let after = running(self);
+        for (child, (host, pid)) in before {
+            let now = after.get(&child);
+            match child.role {
+                Role::Worker(_) if now.is_none_or(|(now, _)| *now != host) => {
+                    self.cover("a worker has moved")
+                }
+                _ if now == Some(&(host, pid)) => {}
+                _ => return Err(format!("process {pid} of {child} on {host} did not go on: {now:?}")),
+            }
+        }
+        Ok(())
     }
 
     /// Why the cluster is not as it must be.
@@ -190,7 +219,11 @@ impl World {
             return Err(format!("its master says that it is {phase:?}"));
         }
         match state {
-            Some(state) if state.phase == phase && state.epoch == record.epoch => Ok(()),
+            Some(state)
+                if (state.phase, state.epoch, state.generation) == (phase, record.epoch, spec.generation) =>
+            {
+                Ok(())
+            }
             state => Err(format!("it is {phase:?}, and its state is {state:?}")),
         }
     }
