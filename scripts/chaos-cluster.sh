@@ -7,13 +7,15 @@
 #   --churn N      how many topologies are submitted and killed after that, to see what is left behind
 #   --away N       seconds for which ZooKeeper is away in the round `zookeeper`
 #   --seed N       which faults, in which order; otherwise random, and printed
-#   --only KIND    nimbus, supervisor, worker, master, stop, cut, cut-one-way, host, member, zookeeper or all
+#   --only KIND    nimbus, supervisor, worker, master, stop, cut, cut-one-way, host, member, zookeeper,
+#                  rebalance or all
 #   --program FILE squall itself; otherwise it is built here, in release mode
 #
 # An ensemble of three ZooKeepers, two nimbuses and three supervisors, each in a namespace of its own, at a bridge in
 # another one. A topology that is exactly-once writes numbers to files, from before the first fault to after the last.
 # After each fault it must go on within two minutes. In the end it is drained, and its files must have each number once.
-# Then nothing may be left: no process, no directory, no node, no descriptor.
+# Then nothing may be left: no process, no directory, no node, no descriptor, no control group. Processes have limits, by
+# control groups if this system has them.
 #
 # Needs root, and the packages zookeeper, nftables and iproute2. Reads no stdin. Exit codes: 0 all held, 1 something did
 # not, 2 the command line is wrong. What failed leaves all logs in target/chaos-cluster.
@@ -43,7 +45,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-kinds=(nimbus supervisor worker master stop cut cut-one-way host member zookeeper all)
+kinds=(nimbus supervisor worker master stop cut cut-one-way host member zookeeper rebalance all)
 if [ -n "$only" ]; then
   [[ " ${kinds[*]} " = *" $only "* ]] || wrong_usage
   kinds=("$only")
@@ -79,6 +81,9 @@ inside() {
 }
 processes_of() { ip netns pids "$prefix-$1" 2>/dev/null || true; }
 
+# The control groups of processes, and then those that they are below.
+groups() { find /sys/fs/cgroup -depth -type d -path "*/$prefix*" 2>/dev/null || true; }
+
 finish() {
   local code=$? name
   trap - EXIT INT TERM
@@ -99,6 +104,7 @@ finish() {
     ip netns del "$prefix-$name" 2>/dev/null || true
   done
   ip netns del "$prefix-switch" 2>/dev/null || true
+  groups | while read -r group; do rmdir "$group" 2>/dev/null || true; done
   rm -rf "$place"
   exit "$code"
 }
@@ -165,9 +171,12 @@ start_daemon() {
     if [ "$kind" = nimbus ]; then
       echo "supervisor_timeout = \"6s\""
       echo "listen = \"127.0.0.1:7070\""
+    else
+      echo "limits = { by = \"auto\", group = \"/$prefix\" }"
     fi
   } >"$place/$name.toml"
-  ip netns exec "$prefix-$name" "$squall" "$kind" --config "$place/$name.toml" >>"$place/$name.log" 2>&1 &
+  # `ip netns exec` would hide /sys/fs/cgroup.
+  nsenter --net="/run/netns/$prefix-$name" "$squall" "$kind" --config "$place/$name.toml" >>"$place/$name.log" 2>&1 &
   disown "$!"
   daemon[$name]=$!
 }
@@ -324,6 +333,13 @@ strike() {
       sleep "$((away / 2))"
       for name in "${zoos[@]}"; do start_zoo "$name"; done
       ;;
+    rebalance)
+      name=$(pick "${hosts[@]}")
+      echo "  $name is emptied and used again, and workers are spread over the hosts"
+      have supervisor drain "$name" --timeout 120s >/dev/null || fail "$name is not emptied"
+      have supervisor undrain "$name" >/dev/null || fail "$name is not used again"
+      have rebalance numbers --timeout 120s >/dev/null || fail "it is not rebalanced"
+      ;;
     all)
       echo "  everything is killed, and started again"
       for name in "${!address[@]}"; do
@@ -397,6 +413,7 @@ leftovers() {
     [ "$(processes_of "$name" | wc -w)" = 1 ] || found+=" processes of $name: $(processes_of "$name" | tr '\n' ' ')"
     [ -z "$(ls "$place/$name/topologies" 2>/dev/null)" ] || found+=" $name: $(ls "$place/$name/topologies" | tr '\n' ' ')"
   done
+  found+=$(groups | grep "/$prefix/" | head -n 5 | tr '\n' ' ')
   [ -z "$found" ] || { echo "left:$found" >&2; return 1; }
 }
 until_true 60 "that nothing is left of the topology" leftovers

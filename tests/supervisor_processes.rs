@@ -563,7 +563,7 @@ impl Drop for TestGroup {
 #[test]
 fn a_control_group_ends_with_its_process_whoever_sees_it() {
     let Some(group) = TestGroup::new() else {
-        eprintln!("skipped: this user cannot make control groups here");
+        eprintln!("SKIPPED: this user cannot make control groups here");
         return;
     };
     let mut host = Host::with_limits(Some(group.options.clone()));
