@@ -536,8 +536,8 @@ impl TestGroup {
         let by = LimitedBy::ControlGroups;
         let options = ProcessLimits { by, memory_extra: 64 << 20, group, ..ProcessLimits::default() };
         let place = tempfile::tempdir().expect("a directory");
-        let prepared =
-            Limits::prepare(&options, place.path(), Executable::This, &Logger::root(Discard, o!()));
+        let squall = Executable::At(env!("CARGO_BIN_EXE_squall").into(), Vec::new());
+        let prepared = Limits::prepare(&options, place.path(), squall, &Logger::root(Discard, o!()));
         prepared.is_ok().then_some(TestGroup { options })
     }
 
@@ -580,7 +580,9 @@ fn a_control_group_ends_with_its_process_whoever_sees_it() {
     assert!(!lives(of_first), "what it had started had ended before");
     // Nobody sees this end.
     host.kill();
-    kill_process(pid(host.pid_of(W1).expect("it runs")), Signal::KILL).expect("it lives");
+    let other = host.pid_of(W1).expect("it runs");
+    kill_process(pid(other), Signal::KILL).expect("it lives");
+    wait_until("it has ended", || !lives(other));
     assert!(lives(of_other));
     host.start();
     host.wait_for(&[MASTER, W0, W1]);

@@ -7,10 +7,10 @@ pub use crate::cluster::daemons::supervisor::{
     Preparation, Reading, Role, SupervisorCore, Write, Written, read_topologies, write,
 };
 pub use crate::cluster::link::{
-    Arrival, Challenge, Hello, Known, LifeLog, Living, Welcome, outlives_its_master,
+    Arrival, Challenge, Hello, Known, LifeLog, Living, StartedAt, Welcome, outlives_its_master,
 };
 pub use crate::cluster::master::{
-    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Moves, Sources,
+    Appointment, Core as MasterCore, CoreOptions, Event as MasterEvent, Exit, MasterAction, Places, Sources,
     StoreJob,
 };
 pub use crate::runtime::checkpoint_actions::Parts;

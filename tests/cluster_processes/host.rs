@@ -181,6 +181,7 @@ impl Host {
             id: self.order.spec.id.clone(),
             run: self.order.spec.run.clone(),
             worker,
+            host: String::new(),
             change: self.order.assignment.change,
             master,
             needs: None,

@@ -20,8 +20,8 @@ that move begin anew, as after a death, and the others go on.
 
 With other workers or values, what can stay in its slot stays, and all workers begin anew: a topology
 with `delivery = \"exactly-once\"` goes on from its latest checkpoint, whose state is shared out anew, and
-counts nothing twice; another one emits again what was in flight, and begins with empty state. So it is
-for one with `strategy = \"resource-aware\"`, too, if it is placed in another way.
+counts nothing twice; another one emits again what was in flight, and begins with empty state. A topology
+with `strategy = \"resource-aware\"` begins anew in any case.
 
 If there is no room, nothing is changed.
 

@@ -16,11 +16,20 @@ pub struct Introduction {
     pub epoch: u64,
     /// How many lines of that master it has taken.
     pub taken: u64,
-    /// The change of the assignment for which it was started. One of an earlier version does not say so.
+    /// Where it was started, and for what.
     #[serde(default)]
-    pub change: u64,
+    pub started: StartedAt,
     /// What it runs; `None`: it waits for what to run.
     pub living: Option<Living>,
+}
+
+/// Where a process was started, and for what. One of an earlier version does not say so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedAt {
+    /// The id of its supervisor. Empty: it does not say so.
+    pub host: String,
+    /// The change of the assignment that was known there; 0: it does not say so.
+    pub change: u64,
 }
 
 /// The answer of the master.
@@ -46,8 +55,8 @@ pub struct Arrival {
     pub worker: WorkerId,
     /// Which process: a number that it has drawn.
     pub process: u64,
-    /// The change of the assignment for which it was started; 0: it does not say so.
-    pub change: u64,
+    /// Where it was started, and for what.
+    pub started: StartedAt,
     /// What it runs; `None`: it waits for what to run.
     pub living: Option<Living>,
 }

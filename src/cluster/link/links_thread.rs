@@ -324,7 +324,7 @@ impl LinksThread {
     }
 
     fn introduced(&mut self, number: u64, hello: &Hello, introduction: Introduction) {
-        let Introduction { pid, boot, epoch, taken, change, living } = introduction;
+        let Introduction { pid, boot, epoch, taken, started, living } = introduction;
         let process = hello.process;
         if boot == self.boot {
             lock(&self.commands.pids).insert(process, pid);
@@ -335,7 +335,7 @@ impl LinksThread {
                 accepted.stage = Stage::AwaitsWelcome(process, hello.worker);
             }
             let worker = hello.worker;
-            return (self.events)(LinkEvent::Arrived(Arrival { worker, process, change, living }));
+            return (self.events)(LinkEvent::Arrived(Arrival { worker, process, started, living }));
         };
         let welcome = Welcome::Again { taken: session.resend.taken() };
         match session.resend.connected(taken) {

@@ -40,7 +40,7 @@ mod observers;
 mod resend;
 mod worker_link;
 
-pub use arrival::{Arrival, Welcome};
+pub use arrival::{Arrival, StartedAt, Welcome};
 pub use hello::{Challenge, Hello, Known};
 pub use links_thread::LinkEvent;
 pub use living::{LifeLog, Living, outlives_its_master};

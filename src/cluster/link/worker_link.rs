@@ -18,7 +18,7 @@ use slog::{Logger, debug, error, info, warn};
 
 use crate::clock::{Clock, Time};
 use crate::cluster::control::{FromWorker, Lines, ToWorker, line, parse};
-use crate::cluster::link::arrival::{Introduction, Welcome, boot_id};
+use crate::cluster::link::arrival::{Introduction, StartedAt, Welcome, boot_id};
 use crate::cluster::link::connection::LinkConnection;
 use crate::cluster::link::hello::{HandshakeLine, Known, handshake_line, read_handshake};
 use crate::cluster::link::living::{LifeLog, outlives_its_master};
@@ -85,7 +85,7 @@ impl WorkerLink {
             process: rng.next_u64(),
             rng,
             tls,
-            change: order.change,
+            started: StartedAt { host: order.host.clone(), change: order.change },
             order,
             order_at: clock.now(),
             pair,
@@ -127,8 +127,8 @@ struct LinkThread {
     process: u64,
     rng: StdRng,
     tls: Option<Tls>,
-    /// The change of the assignment for which this process was started.
-    change: u64,
+    /// Where this process was started, and for what: its order may say something else by now.
+    started: StartedAt,
     order: WorkerOrder,
     order_at: Time,
     pair: UnixStream,
@@ -270,7 +270,7 @@ impl LinkThread {
             boot: boot_id(),
             epoch: self.epoch,
             taken: self.resend.taken(),
-            change: self.change,
+            started: self.started.clone(),
             living: self.life.living.clone(),
         };
         connection.out().extend_from_slice(&handshake_line(HandshakeLine::Proof(proof)));

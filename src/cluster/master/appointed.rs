@@ -28,7 +28,7 @@ use slog::{Logger, error, info, o, warn};
 use crate::clock::{Clock, Time};
 use crate::cluster::link::Known;
 use crate::cluster::master::core::Core;
-use crate::cluster::master::events::{Appointment, Event, Moves};
+use crate::cluster::master::events::{Appointment, Event, Places};
 use crate::cluster::master::linked_processes::LinkedProcesses;
 use crate::cluster::master::observer_desk::ObserverDesk;
 use crate::cluster::master::options::WorkersOptions;
@@ -324,13 +324,10 @@ impl Begun {
         if assignment.change == desk.assignment.change {
             return;
         }
-        if let Some(workers) = assignment.moved_since(&desk.assignment) {
-            let (generation, change) = (assignment.generation, assignment.change);
-            info!(desk.logger, "workers move, and the others go on"; "generation" => generation,
-                "moving" => workers.len());
-            // After the end nobody takes it, and there is nothing to do.
-            let _ = self.wishes.send(Event::Moves(Moves { generation, change, workers }));
-        }
+        let generation = assignment.generation;
+        info!(desk.logger, "workers are placed in another way, and those that do not move go on"; "generation" => generation);
+        // After the end nobody takes it, and there is nothing to do.
+        let _ = self.wishes.send(Event::Placed(Places { generation, hosts: assignment.hosts() }));
         desk.assignment = assignment.clone();
     }
 

@@ -81,7 +81,7 @@ impl Core {
             Event::Activate => self.want_active(true),
             Event::Deactivate => self.want_active(false),
             Event::Accepted => self.accepted(),
-            Event::Moves(moves) => self.want_moves(moves),
+            Event::Placed(places) => self.places = Some(places),
             Event::Drain => self.drain(now),
             Event::Kill => self.kill(now),
         }

@@ -104,23 +104,21 @@ pub enum Event {
     Deactivate,
     /// The topology is on trial no more: it stays.
     Accepted,
-    /// Workers are to move to other hosts, and the others go on.
-    Moves(Moves),
+    /// Workers are to run there: some move to other hosts, and the others go on.
+    Placed(Places),
     /// An orderly end is wanted.
     Drain,
     /// An end at once is wanted.
     Kill,
 }
 
-/// Workers that are to move.
+/// Where workers are to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moves {
+pub struct Places {
     /// The generation of the spec that wants it.
     pub generation: u64,
-    /// The change of the assignment that has it.
-    pub change: u64,
-    /// The workers that are on other hosts by it.
-    pub workers: Vec<WorkerId>,
+    /// The id of the supervisor of each worker.
+    pub hosts: Vec<(WorkerId, String)>,
 }
 
 /// What the shell has to do.

@@ -45,7 +45,7 @@ mod worker_record;
 pub use appointed::{AppointedError, run_appointed};
 pub use core::Core;
 pub use counts::Sources;
-pub use events::{Appointment, CoreOptions, Event, MasterAction, Moves, Note, StoreJob};
+pub use events::{Appointment, CoreOptions, Event, MasterAction, Note, Places, StoreJob};
 pub use inputs::sources;
 pub use options::{DialThrough, OutputLines, WorkersOptions};
 pub use preparation::StartWorkersError;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::cluster::control::{Beat, WorkerFailure};
+use crate::cluster::link::StartedAt;
 use crate::cluster::master::counts::{Counts, Sources};
 use crate::cluster::master::last_errors::LastErrors;
 use crate::config::WorkerOptions;
@@ -21,7 +22,7 @@ pub enum WorkerPhase {
         /// It is started at this time.
         until: Time,
     },
-    /// Started, and not listening yet.
+    /// StartedAt, and not listening yet.
     Starting {
         /// When it was started, or last got its time again.
         since: Time,
@@ -114,10 +115,8 @@ pub struct WorkerRecord {
     pub address: Option<SocketAddr>,
     /// A process that a supervisor has started, and that waits to be the next incarnation.
     pub arrived: Option<u64>,
-    /// The change of the assignment for which that process was started; 0: it does not say so.
-    pub arrived_change: u64,
-    /// The same of the process of the present incarnation.
-    pub change: u64,
+    /// Where the process that arrived last was started, and for what: that which waits, or that which runs.
+    pub started: StartedAt,
     /// When its last message came, or when it was started. Moved forward if the master itself did not
     /// run, or if the worker was given no processor.
     pub last_message_at: Time,
@@ -167,8 +166,7 @@ impl WorkerRecord {
             phase: WorkerPhase::Waiting { until: Time::ZERO },
             address: None,
             arrived: None,
-            arrived_change: 0,
-            change: 0,
+            started: StartedAt::default(),
             last_message_at: Time::ZERO,
             beat: None,
             active: false,

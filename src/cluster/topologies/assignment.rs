@@ -56,13 +56,10 @@ impl AssignmentRecord {
         self.is_upgrade && !spec.has_accepted(self.generation)
     }
 
-    /// The workers that are on other hosts than before, and the generation that wants it. `None`: no generation does.
-    pub fn moved_since(&self, before: &AssignmentRecord) -> Option<Vec<WorkerId>> {
-        let (now, before_placement) = (self.placement.as_ref()?, before.placement.as_ref()?);
-        let host = |placement: &Placement, worker| placement.slot_of(worker).map(|slot| slot.host.clone());
-        let workers = now.slots.iter().map(|(worker, _)| *worker);
-        let moved = workers.filter(|worker| host(now, *worker) != host(before_placement, *worker));
-        (self.generation != before.generation).then(|| moved.collect())
+    /// The id of the supervisor of each worker.
+    pub fn hosts(&self) -> Vec<(WorkerId, String)> {
+        let slots = self.placement.iter().flat_map(|placement| &placement.slots);
+        slots.map(|(worker, slot)| (*worker, slot.host.to_string())).collect()
     }
 
     /// Whether a supervisor runs the master.

@@ -93,6 +93,9 @@ pub struct WorkerOrder {
     pub run: String,
     /// The number of the worker.
     pub worker: WorkerId,
+    /// The id of the supervisor.
+    #[serde(default)]
+    pub host: String,
     /// The change of the assignment that has it on this host. A process was started for that which its order had when it
     /// began.
     #[serde(default)]
@@ -240,6 +243,7 @@ mod tests {
             id: "words-1".parse().expect("an id"),
             run: "0".repeat(32),
             worker: WorkerId(3),
+            host: "host-7".to_owned(),
             change: 5,
             master: Some(MasterPlace { epoch: 2, address: ([127, 0, 0, 1], 7000).into() }),
             net: NetOptions::default(),
@@ -262,14 +266,12 @@ mod tests {
     #[test]
     fn what_an_order_of_an_earlier_supervisor_lacks_has_the_default() {
         let mut written = serde_json::to_value(order()).expect("it is JSON");
-        for key in ["log_files", "needs", "change"] {
+        for key in ["log_files", "needs", "host", "change"] {
             written.as_object_mut().expect("an object").remove(key).expect("it was there");
         }
         let read: WorkerOrder = serde_json::from_value(written).expect("it is one");
-        assert_eq!(
-            read,
-            WorkerOrder { log_files: LogFileOptions::default(), needs: None, change: 0, ..order() }
-        );
+        let (log_files, host) = (LogFileOptions::default(), String::new());
+        assert_eq!(read, WorkerOrder { log_files, needs: None, host, change: 0, ..order() });
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct SpecRecord {
     pub submitted_at: String,
     /// The blob with the [`TopologySource`](crate::cluster::TopologySource), as JSON.
     pub source: BlobHash,
-    /// From 1; one more whenever all workers are to begin anew, as after a change of the source.
+    /// From 1; one more whenever workers are to begin anew or to move, as after a change of the source.
     pub generation: u64,
     /// Whether the workers of this generation are spread anew over the hosts. Otherwise they stay where they can.
     pub spreads: bool,

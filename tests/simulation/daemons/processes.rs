@@ -19,8 +19,8 @@ use squall::net::{Endpoint, Members};
 use squall::runtime::StopReason;
 use squall::testing::cores::{
     Appointment, Arrival, Beat, CheckpointOrder, ChildId, CoreOptions, EndCommand, EndProgress, Exit,
-    FromWorker, Known, LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Moves, Order, Role, Sources,
-    Start, ToWorker, Welcome, outlives_its_master,
+    FromWorker, Known, LifeLog, LogSpec, MasterAction, MasterCore, MasterEvent, Order, Places, Role, Sources,
+    Start, StartedAt, ToWorker, Welcome, outlives_its_master,
 };
 
 use crate::daemons::hosts::push;
@@ -97,8 +97,8 @@ impl Master {
 }
 
 pub struct Worker {
-    /// The change of the assignment for which it was started.
-    change: u64,
+    /// Where it was started, and for what.
+    started: StartedAt,
     order: WorkerOrder,
     order_at: Time,
     known: Known,
@@ -246,7 +246,7 @@ impl World {
         };
         match directory.order.clone().ok_or(1)? {
             Order::Worker(order) => Ok(What::Worker(Box::new(Worker {
-                change: order.change,
+                started: StartedAt { host: order.host.clone(), change: order.change },
                 order: *order,
                 order_at: now,
                 known,
@@ -469,11 +469,9 @@ impl World {
             return Some(1);
         }
         if order.assignment.change != master.assignment.change {
-            let before = std::mem::replace(&mut master.assignment, order.assignment.clone());
-            let (generation, change) = (master.assignment.generation, master.assignment.change);
-            let moves =
-                master.assignment.moved_since(&before).map(|workers| Moves { generation, change, workers });
-            master.inbox.extend(moves.map(MasterEvent::Moves));
+            master.assignment = order.assignment.clone();
+            let (generation, hosts) = (master.assignment.generation, master.assignment.hosts());
+            master.inbox.push_back(MasterEvent::Placed(Places { generation, hosts }));
         }
         let is_accepted = master.on_trial && !order.assignment.is_on_trial(&order.spec);
         let wanted = order.spec.wanted;
@@ -765,8 +763,8 @@ impl World {
                 self.cover("a worker connects again");
             }
             _ => {
-                let change = worker.change;
-                let arrival = Arrival { worker: worker_id, process: pid, change, living };
+                let started = worker.started.clone();
+                let arrival = Arrival { worker: worker_id, process: pid, started, living };
                 master.inbox.push_back(MasterEvent::Arrived(arrival));
                 worker.awaits = Some((found, now.after(CONNECT_MAX)));
             }

@@ -175,8 +175,11 @@ fn is_new_generation(known: &Known<'_>) -> bool {
 /// the even one places executors anew.
 fn goes_on(known: &Known<'_>, topology: &Topology) -> bool {
     let is_even = topology.options().scheduling.strategy == SchedulingStrategy::Even;
-    let source = known.assignment.map(|assignment| &assignment.source);
-    is_even && known.spec.spreads && source == Some(&known.spec.source)
+    // A generation between the two may have been a restart.
+    let is_next = |assignment: &AssignmentRecord| {
+        assignment.source == known.spec.source && assignment.generation + 1 == known.spec.generation
+    };
+    is_even && known.spec.spreads && known.assignment.is_some_and(is_next)
 }
 
 fn placement_of<'a>(known: &Known<'a>) -> Option<&'a Placement> {

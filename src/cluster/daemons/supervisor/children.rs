@@ -338,6 +338,8 @@ impl Children {
         if let Some(occupant) = occupant {
             let process = ChildProcess { pid: occupant.pid, pidfd: occupant.pidfd, child: None };
             self.processes.insert(id.clone(), process);
+        } else if let Err(why) = self.options.limits.end(id, &directory) {
+            warn!(self.options.logger, "something of {} is left", id; "why" => why);
         }
         let order = match id.role {
             Role::Master => read_order(&directory, ORDER_FILE).map(|order| order.map(Order::Master)),

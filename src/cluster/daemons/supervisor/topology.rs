@@ -330,6 +330,7 @@ impl HostedTopology {
             id: id.clone(),
             run: found.spec.run.clone(),
             worker,
+            host: settings.id.clone(),
             change: found.assignment.change,
             master: self.place,
             net: settings.net.clone(),

@@ -16,7 +16,7 @@
 use super::state::Core;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
-use crate::cluster::link::{Arrival, Living, Welcome};
+use crate::cluster::link::{Arrival, Living, StartedAt, Welcome};
 use crate::cluster::master::events::{MasterAction, Note};
 use crate::cluster::master::worker_record::{Exit, WorkerPhase, WorkerRecord};
 use crate::ids::Incarnation;
@@ -32,7 +32,7 @@ impl Core {
 
     /// A process has arrived.
     pub(super) fn arrived(&mut self, arrival: Arrival, now: Time) {
-        let Arrival { worker, process, change, living } = arrival;
+        let Arrival { worker, process, started, living } = arrival;
         let index = worker.index();
         if index >= self.workers.len() {
             let who = Endpoint { worker, incarnation: Incarnation(0) };
@@ -44,12 +44,15 @@ impl Core {
         }
         match living {
             Some(living) if self.may_adopt(index, &living) => {
-                self.workers[index].change = change;
+                self.workers[index].started = started;
                 self.adopt(index, process, living, now);
             }
             Some(living) => {
                 let why = format!("incarnation {} was given up", living.incarnation);
                 self.fence(who, process, why);
+            }
+            None if self.is_outdated(index, &started) => {
+                self.fence(who, process, "a process of a later assignment has its place".to_owned());
             }
             None => {
                 if self.workers[index].has_process() {
@@ -59,10 +62,18 @@ impl Core {
                     return self.fence(who, process, "the topology is ending".to_owned());
                 }
                 self.workers[index].arrived = Some(process);
-                self.workers[index].arrived_change = change;
+                self.workers[index].started = started;
                 self.welcome(who, process, Welcome::Fresh);
             }
         }
+    }
+
+    /// Whether a process was started for an earlier assignment than that which has the place of the worker: its supervisor
+    /// has not seen yet that the worker has moved.
+    fn is_outdated(&self, index: usize, started: &StartedAt) -> bool {
+        let record = &self.workers[index];
+        let is_taken = record.has_process() || record.arrived.is_some();
+        is_taken && started.change > 0 && started.change < record.started.change
     }
 
     /// The connection of a process has ended. While all close, that is how its end is seen.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::Core;
 use crate::clock::Time;
 use crate::cluster::control::{FromWorker, ToWorker};
-use crate::cluster::link::{Arrival, Living, Welcome};
+use crate::cluster::link::{Arrival, Living, StartedAt, Welcome};
 use crate::cluster::master::counts::Sources;
-use crate::cluster::master::events::{Appointment, CoreOptions, Event, MasterAction, Moves};
+use crate::cluster::master::events::{Appointment, CoreOptions, Event, MasterAction, Places};
 use crate::config::WorkerOptions;
 use crate::ids::{Incarnation, WorkerId};
 use crate::net::{Endpoint, Member, Members};
@@ -21,8 +21,8 @@ const ASSIGNMENT: u64 = 4;
 struct Story {
     core: Core,
     now: Time,
-    /// The change of the assignment for which processes are started.
-    change: u64,
+    /// Where processes are started, and for what.
+    started: StartedAt,
     actions: Vec<MasterAction>,
 }
 
@@ -70,7 +70,7 @@ impl Story {
             first_recovery: 0,
             appointment: Some(Appointment { epoch, grace: GRACE, assignment: ASSIGNMENT, on_trial: false }),
         });
-        let mut story = Story { core, now: Time(1), change: 1, actions: Vec::new() };
+        let mut story = Story { core, now: Time(1), started: StartedAt::default(), actions: Vec::new() };
         story.on(Event::Tick);
         story
     }
@@ -81,7 +81,12 @@ impl Story {
     }
 
     fn arrives(&mut self, worker: u16, process: u64, living: Option<Living>) -> Vec<MasterAction> {
-        self.on(Event::Arrived(Arrival { worker: WorkerId(worker), process, change: self.change, living }));
+        self.on(Event::Arrived(Arrival {
+            worker: WorkerId(worker),
+            process,
+            started: self.started.clone(),
+            living,
+        }));
         std::mem::take(&mut self.actions)
     }
 
@@ -234,44 +239,49 @@ fn what_the_master_before_had_closed_is_closed() {
     assert!(!story.core.is_cut_short());
 }
 
+fn started_on(host: &str, change: u64) -> StartedAt {
+    StartedAt { host: host.to_owned(), change }
+}
+
 /// Supervisors and the master see an assignment at different moments, so a worker may be there before its master knows
-/// that it moves, and a worker of the place before may be started once more after.
+/// that it moves, and a process of the place before may come after.
 #[test]
 fn a_worker_has_moved_when_a_process_of_its_new_place_is_up() {
     let mut story = Story::new(1);
+    story.started = started_on("a", 1);
     for worker in 0..3 {
         story.arrives(worker, 0, None);
         story.listens(endpoint(worker, 1));
     }
-    assert_eq!(story.core.moved_to(), None, "nothing was to move");
-    let moves = |generation, change, workers: &[u16]| {
-        let workers = workers.iter().copied().map(WorkerId).collect();
-        Event::Moves(Moves { generation, change, workers })
+    let placed = |generation, hosts: [&str; 3]| {
+        let hosts = (0..).map(WorkerId).zip(hosts.map(str::to_owned)).collect();
+        Event::Placed(Places { generation, hosts })
     };
-    story.on(moves(2, 2, &[]));
+    assert_eq!(story.core.moved_to(), None, "nothing has changed");
+    story.on(placed(2, ["a", "a", "a"]));
     assert_eq!(story.core.moved_to(), Some(2), "all are where they should be");
-    // Worker 0 is there already.
-    story.change = 3;
-    story.arrives(0, 1, None);
-    story.listens(endpoint(0, 2));
-    story.on(moves(3, 3, &[0, 1]));
-    assert_eq!(story.core.moved_to(), None);
-    // Another process of the place before.
-    story.change = 2;
+    // Worker 1 is there already.
+    story.started = started_on("b", 3);
     story.arrives(1, 1, None);
     story.listens(endpoint(1, 2));
+    story.on(placed(3, ["a", "b", "c"]));
     assert_eq!(story.core.moved_to(), None);
-    // The next wish comes while worker 1 has not moved. It was started for the wish before.
-    story.on(moves(4, 4, &[2]));
-    story.change = 4;
-    story.arrives(2, 1, None);
-    story.listens(endpoint(2, 2));
-    assert_eq!(story.core.moved_to(), None);
-    story.change = 3;
-    story.arrives(1, 2, None);
-    story.pass(Duration::from_secs(1));
+    // Its place before has not seen that.
+    story.started = started_on("a", 1);
+    assert!(is_fenced(&story.arrives(1, 2, None)));
+    // Worker 2 is to move, and then it is not: it has never left.
+    story.on(placed(3, ["a", "b", "a"]));
+    assert_eq!(story.core.moved_to(), Some(3));
+    story.on(placed(4, ["a", "b", "c"]));
+    story.started = started_on("c", 5);
+    story.arrives(2, 3, None);
     assert_eq!(story.core.moved_to(), None, "it does not listen yet");
-    story.listens(endpoint(1, 3));
+    story.listens(endpoint(2, 2));
     assert_eq!(story.core.moved_to(), Some(4));
-    assert_eq!(story.core.workers()[0].incarnation, Incarnation(2), "worker 0 has gone on");
+    assert_eq!(story.core.workers()[0].incarnation, Incarnation(1), "worker 0 has gone on");
+    // One that does not say where it was started is not waited for.
+    story.started = StartedAt::default();
+    story.arrives(0, 1, None);
+    story.listens(endpoint(0, 2));
+    assert_eq!(story.core.moved_to(), Some(4));
 }

@@ -41,7 +41,6 @@ impl Core {
         record.has_ended = false;
         record.is_examined = false;
         record.arrived = None;
-        record.change = record.arrived_change;
         let who = record.endpoint();
         let members = self.members();
         self.actions.push(MasterAction::Start(who, members));

@@ -1,12 +1,10 @@
 //! The state of a run, and the methods by which decisions become actions.
 
-use std::collections::BTreeMap;
-
 use crate::checkpoint::Manifest;
 use crate::clock::Time;
 use crate::cluster::control::ToWorker;
 use crate::cluster::master::checkpoints::MasterCheckpoints;
-use crate::cluster::master::events::{CoreOptions, MasterAction, Note};
+use crate::cluster::master::events::{CoreOptions, MasterAction, Note, Places};
 use crate::cluster::master::link_reports::LinkReports;
 use crate::cluster::master::living_workers::Adoption;
 use crate::cluster::master::waves::ProgressWaves;
@@ -27,14 +25,6 @@ const EPOCH_SHIFT: u32 = 32;
 pub(super) struct Trial {
     /// The checkpoint that is published when the topology is accepted.
     pub(super) held: Option<Box<Manifest>>,
-}
-
-/// The workers that are on their way to other hosts, and for which generation: see `moves`.
-#[derive(Debug)]
-pub(super) struct MovingWorkers {
-    pub(super) generation: u64,
-    /// Those that were to move, each with the change of the assignment that has it on its new host.
-    pub(super) workers: BTreeMap<WorkerId, u64>,
 }
 
 /// The state of a run.
@@ -64,8 +54,8 @@ pub struct Core {
     pub(super) link_reports: LinkReports,
     /// Set while a master that is not the first waits for workers that run.
     pub(super) adoption: Option<Adoption>,
-    /// Set once workers were to move to other hosts.
-    pub(super) moving: Option<MovingWorkers>,
+    /// Where workers are to run, if that has changed since this master began.
+    pub(super) places: Option<Places>,
     /// Set while the topology is on trial as an upgrade.
     pub(super) trial: Option<Trial>,
     /// Set when `Close` is sent to all workers: workers that still run at that time are killed.
@@ -115,7 +105,7 @@ impl Core {
             wave_at: Time::ZERO,
             round: None,
             link_reports: LinkReports::new(),
-            moving: None,
+            places: None,
             trial: options.appointment.filter(|it| it.on_trial).map(|_| Trial::default()),
             close_by: None,
             late_examined: false,

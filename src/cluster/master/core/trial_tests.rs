@@ -9,7 +9,7 @@ use super::Core;
 use crate::checkpoint::{Manifest, TaskName};
 use crate::clock::Time;
 use crate::cluster::control::{Beat, FromWorker, ToWorker};
-use crate::cluster::link::Arrival;
+use crate::cluster::link::{Arrival, StartedAt};
 use crate::cluster::master::counts::Sources;
 use crate::cluster::master::events::{Appointment, CoreOptions, Event, MasterAction, StoreJob};
 use crate::cluster::stats::WorkerStats;
@@ -82,7 +82,12 @@ impl Story {
 
     fn arrives(&mut self, worker: u16, incarnation: u32) {
         let process = u64::from(worker) + 10 * u64::from(incarnation);
-        self.on(Event::Arrived(Arrival { worker: WorkerId(worker), process, change: 0, living: None }));
+        self.on(Event::Arrived(Arrival {
+            worker: WorkerId(worker),
+            process,
+            started: StartedAt::default(),
+            living: None,
+        }));
         let address = ([127, 0, 0, 1], 1000 + worker).into();
         self.says(who(worker, incarnation), FromWorker::Listening { address });
     }

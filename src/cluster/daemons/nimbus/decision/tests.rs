@@ -120,11 +120,15 @@ fn a_generation_that_spreads_moves_workers_and_those_that_stay_go_on() {
         (version(&spread), spread.generation, spread.change),
         (version(&before), 2, before.change + 1)
     );
-    assert_eq!(spread.moved_since(&before), Some(vec![WorkerId(1), WorkerId(2)]));
+    let hosts = ["a", "c", "b"].map(str::to_owned);
+    assert_eq!(spread.hosts(), (0..).map(WorkerId).zip(hosts).collect::<Vec<_>>());
     assert_eq!(spread.master.as_deref(), Some("a"));
     // A restart is no spread, and what is made of something else begins anew.
     let restarted = next(SpecRecord { generation: 2, ..spec.clone() }, &words);
     assert_eq!((slots(&restarted), version(&restarted)), (slots(&before), Some(2)));
+    // A restart that was not placed yet is not lost.
+    let both = next(SpecRecord { generation: 3, spreads: true, ..spec.clone() }, &words);
+    assert_eq!((slots(&both), version(&both)), (slots(&spread), Some(2)));
     let source = crate::cluster::topologies::BlobHash::of(b"other");
     let other = next(SpecRecord { generation: 2, spreads: true, source, ..spec.clone() }, &words);
     assert_eq!((slots(&other), version(&other)), (slots(&spread), Some(2)));

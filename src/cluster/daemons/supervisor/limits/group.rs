@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -62,7 +63,8 @@ impl ControlGroup {
 
     /// Whether all its directories are called so.
     pub fn is_called(&self, name: &str) -> bool {
-        self.directories.iter().all(|(_, directory)| directory.file_name().is_some_and(|own| own == name))
+        let is_it = |directory: &Path| directory.file_name().is_some_and(|own| own == name);
+        !self.directories.is_empty() && self.directories.iter().all(|(_, directory)| is_it(directory))
     }
 
     /// Makes it, with these limits. One that is there gets them.
@@ -152,20 +154,20 @@ impl ControlGroup {
 
     /// A process that is there after its pidfd was opened is the one that has the pidfd, so no other one is killed.
     fn kill(&self) {
-        for entrance in self.entrances() {
-            for pid in numbers_in(&entrance) {
-                if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
-                    && numbers_in(&entrance).contains(&pid)
-                {
-                    // An error means that it has ended.
-                    let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-                }
+        for directory in self.tree() {
+            let entrance = directory.join("cgroup.procs");
+            let open = |pid: Pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?));
+            let opened: Vec<(Pid, OwnedFd)> = numbers_in(&entrance).into_iter().filter_map(open).collect();
+            let there = numbers_in(&entrance);
+            for (_, pidfd) in opened.iter().filter(|(pid, _)| there.contains(pid)) {
+                // An error means that it has ended.
+                let _ = pidfd_send_signal(pidfd, Signal::KILL);
             }
         }
     }
 
     fn remove(&self) -> io::Result<()> {
-        for (_, directory) in &self.directories {
+        for directory in self.tree() {
             match fs::remove_dir(directory) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -173,6 +175,22 @@ impl ControlGroup {
         }
         Ok(())
     }
+
+    /// Its directories, and before each those that its processes have made below it.
+    fn tree(&self) -> Vec<PathBuf> {
+        let mut tree = Vec::new();
+        self.directories.iter().for_each(|(_, directory)| add_tree(directory, &mut tree));
+        tree
+    }
+}
+
+fn add_tree(directory: &Path, tree: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            add_tree(&entry.path(), tree);
+        }
+    }
+    tree.push(directory.to_owned());
 }
 
 fn numbers_in(entrance: &Path) -> Vec<Pid> {
@@ -208,7 +226,8 @@ mod tests {
         let root = place.path().join("unified");
         fs::create_dir(&root).expect("it is ours");
         let controllers = vec![Controller::Memory, Controller::Cpu, Controller::Pids];
-        let unified = Hierarchies::Unified { root: root.clone(), controllers, is_own: true };
+        let unified =
+            Hierarchies::Unified { root: root.clone(), controllers, top: root.clone(), is_own: true };
         let group = ControlGroup::of(&unified, "words-1.master");
         let directory = root.join("words-1.master");
         fs::create_dir(&directory).expect("it is ours");
@@ -237,6 +256,16 @@ mod tests {
             "{why}"
         );
         assert!(group.end().is_ok(), "nothing is there");
+    }
+
+    #[test]
+    fn what_its_processes_have_made_below_it_is_removed_with_it() {
+        let place = tempfile::tempdir().expect("a directory");
+        let roots = vec![(Controller::Memory, place.path().to_owned())];
+        let group = ControlGroup::of(&Hierarchies::Separate(roots), "words-1.master");
+        fs::create_dir_all(place.path().join("words-1.master/a/b")).expect("it is ours");
+        group.end().expect("nothing is in it");
+        assert!(!place.path().join("words-1.master").exists());
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) enum Hierarchies {
     Unified {
         root: PathBuf,
         controllers: Vec<Controller>,
+        /// The group of the highest level that can be reached.
+        top: PathBuf,
         /// Whether it is the group that the supervisor was begun in.
         is_own: bool,
     },
@@ -104,18 +106,19 @@ impl Hierarchies {
                 }
                 Ok(())
             }
-            Hierarchies::Unified { root, controllers, is_own } => {
+            Hierarchies::Unified { root, controllers, top, is_own } => {
                 let prepare = || {
                     fs::create_dir_all(root)?;
                     if *is_own {
-                        let below = root.join(SUPERVISOR_GROUP);
-                        fs::create_dir_all(&below)?;
-                        // 0 is the process that writes it.
-                        fs::write(below.join("cgroup.procs"), "0")?;
+                        leave(root, &root.join(SUPERVISOR_GROUP))?;
+                    } else {
+                        // A group has what those above it hand down.
+                        let above = root.ancestors().skip(1).take_while(|group| group.starts_with(top));
+                        let above: Vec<&Path> = above.collect();
+                        // Whoever has made them may have done so.
+                        above.iter().rev().for_each(|group| _ = hand_down(group, controllers));
                     }
-                    let names: Vec<String> =
-                        controllers.iter().map(|controller| format!("+{}", controller.name())).collect();
-                    fs::write(root.join("cgroup.subtree_control"), names.join(" "))
+                    hand_down(root, controllers)
                 };
                 prepare().map_err(|error: io::Error| refused(root, &error))
             }
@@ -139,6 +142,24 @@ impl Hierarchies {
     }
 }
 
+/// Has all processes of a group go to one below it, this one among them.
+fn leave(group: &Path, below: &Path) -> io::Result<()> {
+    fs::create_dir_all(below)?;
+    let entrance = below.join("cgroup.procs");
+    // 0 is the process that writes it.
+    fs::write(&entrance, "0")?;
+    // Those that an earlier supervisor has left there. One that has ended cannot be moved.
+    let others = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    others.lines().for_each(|pid| _ = fs::write(&entrance, pid));
+    Ok(())
+}
+
+/// Has groups below this one be limited by these controllers.
+fn hand_down(group: &Path, controllers: &[Controller]) -> io::Result<()> {
+    let names: Vec<String> = controllers.iter().map(|controller| format!("+{}", controller.name())).collect();
+    fs::write(group.join("cgroup.subtree_control"), names.join(" "))
+}
+
 /// Those of version 2, if these limit memory.
 fn unified(mounts: &[Mount<'_>], own: &str, group: Option<&str>) -> Option<Hierarchies> {
     let mount = mounts.iter().find(|mount| mount.kind == "cgroup2")?;
@@ -155,7 +176,9 @@ fn unified(mounts: &[Mount<'_>], own: &str, group: Option<&str>) -> Option<Hiera
     let known = fs::read_to_string(known_by.join("cgroup.controllers")).ok()?;
     let has = |controller: &Controller| known.split_whitespace().any(|name| name == controller.name());
     let controllers: Vec<Controller> = Controller::ALL.into_iter().filter(has).collect();
-    controllers.contains(&Controller::Memory).then_some(Hierarchies::Unified { root, controllers, is_own })
+    let top = mount.point.clone();
+    let has_memory = controllers.contains(&Controller::Memory);
+    has_memory.then_some(Hierarchies::Unified { root, controllers, top, is_own })
 }
 
 /// The group of this process in the hierarchy with such controllers, from lines such as `4:memory:/squall`.
@@ -260,8 +283,13 @@ mod tests {
         let root = place.path().join("fs/squall.service");
         let controllers = Controller::ALL.to_vec();
         let own = Hierarchies::find(place.path(), None);
-        let unified =
-            |is_own| Hierarchies::Unified { root: root.clone(), controllers: controllers.clone(), is_own };
+        let top = place.path().join("fs");
+        let unified = |is_own| Hierarchies::Unified {
+            root: root.clone(),
+            controllers: controllers.clone(),
+            top: top.clone(),
+            is_own,
+        };
         assert_eq!(own, Ok(unified(true)));
         own.expect("as above").prepare().expect("it is ours");
         let read = |name: &str| fs::read_to_string(root.join(name)).expect("it was written");
@@ -274,8 +302,10 @@ mod tests {
         directory(&place, "fs", "cpuset memory\n");
         let named = Hierarchies::find(place.path(), Some("/topologies")).expect("it can be made");
         named.prepare().expect("it is ours");
-        let written = fs::read_to_string(place.path().join("fs/topologies/cgroup.subtree_control"));
-        assert_eq!(written.expect("it was written"), "+memory");
+        for group in ["fs", "fs/topologies"] {
+            let written = fs::read_to_string(place.path().join(group).join("cgroup.subtree_control"));
+            assert_eq!(written.expect("it was written"), "+memory", "{group}");
+        }
     }
 
     #[test]

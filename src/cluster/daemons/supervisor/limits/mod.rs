@@ -15,7 +15,7 @@ mod hierarchies;
 mod stage;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use slog::{Logger, info, warn};
 
@@ -27,7 +27,7 @@ use crate::cluster::processes::{Executable, program};
 use crate::cluster::topologies::{BlobHash, ORDER_FILE, WorkerOrder, read_order, write_order};
 use crate::config::units::show_size;
 use crate::config::{LimitedBy, ProcessLimits, Resources};
-use crate::text::with_causes;
+use crate::text::{shown, with_causes};
 
 pub(crate) use stage::confine;
 
@@ -77,9 +77,13 @@ impl Limits {
         stage: Executable,
         logger: &Logger,
     ) -> Result<Limits, String> {
+        let directory = directory.canonicalize().map_err(|error| error.to_string())?;
+        let hash = BlobHash::of(directory.as_os_str().as_encoded_bytes());
+        let prefix = format!("squall-{}", &hash.as_str()[..DIGITS]);
         let groups = || {
             let found = find(options)?;
-            found.prepare().map(|()| found)
+            found.prepare()?;
+            try_out(&found, &prefix, &stage).map(|()| found)
         };
         let by = match options.by {
             LimitedBy::Nothing => By::Nothing,
@@ -96,9 +100,6 @@ impl Limits {
         if let By::Groups(hierarchies) = &by {
             info!(logger, "processes have limits"; "by" => hierarchies.describe());
         }
-        let directory = directory.canonicalize().map_err(|error| error.to_string())?;
-        let hash = BlobHash::of(directory.as_os_str().as_encoded_bytes());
-        let prefix = format!("squall-{}", &hash.as_str()[..DIGITS]);
         let (memory_extra, threads) = (options.memory_extra, options.threads_max);
         Ok(Limits { by, memory_extra, threads, prefix, stage })
     }
@@ -185,8 +186,13 @@ impl Limits {
 
     /// Ends what is left of an earlier process of the directory.
     pub(super) fn end(&self, id: &ChildId, directory: &Path) -> Result<(), String> {
-        let Some(group) = self.recorded(id, directory) else { return Ok(()) };
-        group.end().map_err(|error| {
+        // The file is where the process could write it, so what it should say is ended, too.
+        let present = match &self.by {
+            By::Groups(hierarchies) => Some(ControlGroup::of(hierarchies, &self.name(id))),
+            By::Nothing | By::Rlimit => None,
+        };
+        let mut groups = self.recorded(id, directory).into_iter().chain(present);
+        groups.try_for_each(|group| group.end()).map_err(|error| {
             format!("what its last process has started does not end, or its control group stays: {error}")
         })
     }
@@ -199,6 +205,26 @@ impl Limits {
 
     fn name(&self, id: &ChildId) -> String {
         format!("{}.{}.{}", self.prefix, id.topology, id.role)
+    }
+}
+
+/// Whether a process can be started in a group.
+fn try_out(hierarchies: &Hierarchies, prefix: &str, stage: &Executable) -> Result<(), String> {
+    let group = ControlGroup::of(hierarchies, &format!("{prefix}.try"));
+    let limits =
+        GroupLimits { resources: Resources { memory: 1 << 30, ..Resources::default() }, threads: 64 };
+    group.make(&limits)?;
+    let program = Executable::At("true".into(), Vec::new());
+    let tried = stage::command(stage, &program, &group.entrances(), None)
+        .and_then(|mut command| command.stdin(Stdio::null()).stdout(Stdio::null()).output());
+    let ended = group.end();
+    match tried {
+        Ok(output) if output.status.success() => ended.map_err(|error| error.to_string()),
+        Ok(output) => Err(format!(
+            "a process cannot be started in the control group: {}",
+            shown(String::from_utf8_lossy(&output.stderr).trim())
+        )),
+        Err(error) => Err(error.to_string()),
     }
 }
 
