@@ -198,7 +198,7 @@ fn resident() -> u64 {
     pages * 4096
 }
 
-/// Ten real seconds, ten times the time-out: one sink declared `blocking` and one that is not, on every
+/// Ten real seconds, more than three times the time-out: one sink declared `blocking` and one that is not, on every
 /// driver thread there is, do not come back from `execute`; their spouts would emit for ever. The
 /// watchdog lends threads, and the third branch goes on all the while. Then the door opens, and
 /// everything is acked. If it fails, one slow database takes down a topology.
@@ -210,7 +210,8 @@ fn sinks_that_wait_for_ten_seconds_hurt_nobody_else() {
     let door = Door::default();
     let mut builder = TopologyBuilder::new("stall");
     builder.options(|options| {
-        options.message_timeout = Some(seconds(1));
+        // A thread that the system does not run for so long, on a machine that is not its own, is no sink that waits.
+        options.message_timeout = Some(seconds(3));
         options.threads = AutoOr::Fixed(2);
         options.queue.memory = QUEUE;
     });
@@ -238,7 +239,9 @@ fn sinks_that_wait_for_ten_seconds_hurt_nobody_else() {
         assert!(grown <= QUEUE + SLACK, "{} MiB more after {:?}", grown >> 20, begin.elapsed());
     }
     let stats = running.stats();
-    assert_eq!((stats.failed, stats.replayed), (0, 0), "a wait is no failure");
+    let failed = ["for-blocking", "for-stuck", "free"].map(|spout| (spout, of(&stats, spout).failed));
+    assert_eq!(failed.map(|(_, failed)| failed), [0; 3], "a wait is no failure: {failed:?}");
+    assert_eq!(stats.replayed, 0, "a wait is no failure");
     assert!(of(&stats, "stuck").executed == 0 && of(&stats, "blocking").executed == 0);
     door.open();
     running.drain();
