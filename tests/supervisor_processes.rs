@@ -222,11 +222,12 @@ fn child_program() -> Executable {
     Executable::At("/bin/sh".into(), vec!["-c".into(), script.into(), this.into()])
 }
 
-/// Those that the test wants.
+/// Those that the test wants, or none.
 fn limits(directory: &Path) -> Result<Limits, String> {
-    let Some(options) = std::env::var_os(LIMITS) else { return Ok(Limits::none()) };
-    let options: ProcessLimits =
-        serde_json::from_slice(options.as_encoded_bytes()).expect("the test has written them");
+    let written = std::env::var_os(LIMITS);
+    let options: ProcessLimits = written.map_or_else(ProcessLimits::default, |options| {
+        serde_json::from_slice(options.as_encoded_bytes()).expect("the test has written them")
+    });
     let squall = Executable::At(env!("CARGO_BIN_EXE_squall").into(), Vec::new());
     Limits::prepare(&options, directory, squall, &Logger::root(Discard, o!()))
 }

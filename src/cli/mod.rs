@@ -175,8 +175,8 @@ pub fn run(registry: Registry) -> ExitCode {
 ///
 /// For programs that have a command line of their own and start topologies in worker processes by
 /// [`RunningWorkers`](crate::cluster::RunningWorkers). A worker process runs the same program with the
-/// argument `worker`, and processes that a supervisor starts with `worker`, `master` or `confine`, so `main` must call this function
-/// first. [`run`] calls it itself.
+/// argument `worker`, and processes that a supervisor starts with `worker`, `master` or `confine`, so `main` must call this
+/// function first. [`run`] calls it itself.
 ///
 /// # Examples
 /// ```no_run

@@ -27,16 +27,13 @@ impl ChildProcess {
         let output = OpenOptions::new().append(true).create(true).mode(0o600).open(output)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let mut child = command.spawn()?;
-        let pid = child.id();
-        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        let opened = number.ok_or(io::ErrorKind::InvalidData.into());
-        match opened.and_then(|number| Ok(pidfd_open(number, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(ChildProcess { pid, pidfd, child: Some(child) }),
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(ChildProcess { pid: child.id(), pidfd, child: Some(child) }),
             Err(error) => {
                 // It cannot be watched.
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(error)
+                Err(error.into())
             }
         }
     }

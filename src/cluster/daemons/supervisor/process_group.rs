@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 /// # Errors
 /// When it cannot be waited for.
 pub(super) fn wait_with_group(child: &mut Child) -> io::Result<ExitStatus> {
-    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave a pid");
+    let number = Pid::from_child(child);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     // If somebody has waited for it already, its number is not its own any more.
     if rustix::io::retry_on_intr(|| waitid(WaitId::Pid(number), options)).is_ok() {

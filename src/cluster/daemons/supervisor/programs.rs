@@ -223,7 +223,7 @@ fn ask(path: &Path) -> Result<(), String> {
 
 /// Waits for the end of a process, and kills it if it takes too long. Returns what was wrong.
 fn wait(child: &mut Child) -> Option<String> {
-    let number = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("the system gave a pid");
+    let number = Pid::from_child(child);
     // It is not reaped yet, so its number is its own.
     let ended = pidfd_open(number, PidfdFlags::empty()).and_then(|pidfd| {
         let limit = Timespec::try_from(ANSWER_TIME).expect("it is short");

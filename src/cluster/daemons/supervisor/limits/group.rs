@@ -114,10 +114,14 @@ impl ControlGroup {
 
     /// The files to which a process that joins the group writes its number.
     pub fn entrances(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> =
-            self.directories.iter().map(|(_, directory)| directory.join("cgroup.procs")).collect();
-        files.dedup();
-        files
+        self.places().map(|place| place.join("cgroup.procs")).collect()
+    }
+
+    /// Each of its directories once.
+    fn places(&self) -> impl Iterator<Item = &Path> {
+        let mut places: Vec<&Path> = self.directories.iter().map(|(_, directory)| &**directory).collect();
+        places.dedup();
+        places.into_iter()
     }
 
     /// How many processes the system has killed because the group has used up its memory.
@@ -179,7 +183,7 @@ impl ControlGroup {
     /// Its directories, and before each those that its processes have made below it.
     fn tree(&self) -> Vec<PathBuf> {
         let mut tree = Vec::new();
-        self.directories.iter().for_each(|(_, directory)| add_tree(directory, &mut tree));
+        self.places().for_each(|place| add_tree(place, &mut tree));
         tree
     }
 }

@@ -56,17 +56,6 @@ enum By {
 }
 
 impl Limits {
-    /// None.
-    pub fn none() -> Limits {
-        Limits {
-            by: By::Nothing,
-            memory_extra: 0,
-            threads: 0,
-            prefix: String::new(),
-            stage: Executable::This,
-        }
-    }
-
     /// Makes ready what the options want. `directory`: that of the supervisor; `stage`: a squall.
     ///
     /// # Errors
