@@ -30,6 +30,7 @@ pub mod topology;
 pub mod trident;
 pub mod tuple;
 mod wal;
+pub mod window;
 
 pub use ids::{MessageId, TaskId};
 pub use tuple::{Fields, Timestamp, Value};
@@ -64,6 +65,11 @@ struct State;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/event-time.md")]
 struct EventTime;
+
+/// Holds the examples of the page on windows against the code.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/windows.md")]
+struct Windows;
 
 /// Holds the examples of the page on exactly-once against the code.
 #[cfg(doctest)]

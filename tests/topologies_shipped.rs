@@ -94,6 +94,36 @@ fn log_analysis_reports_traffic_failures_and_what_is_no_log() {
 }
 
 #[test]
+fn clicks_are_counted_in_windows_that_overlap() {
+    let (rows, stats) = run("clicks_per_minute.toml");
+    // Each line is in two windows; what is shown are the busy ones.
+    assert_eq!((stats.failed, shown(&rows, "path").len()), (0, 38));
+    assert!(rows.iter().all(|row| row["values"]["clicks"].as_i64() >= Some(8)), "{rows:#?}");
+    let mut once = shown(&rows, "window_start").into_iter().zip(shown(&rows, "path")).collect::<Vec<_>>();
+    once.sort();
+    once.dedup();
+    assert_eq!(once.len(), rows.len(), "each window is told once");
+}
+
+#[test]
+fn sessions_are_all_counted_in_the_end() {
+    let (rows, stats) = run("sessions.toml");
+    assert_eq!(
+        (stats.failed, shown(&rows, "visits"), shown(&rows, "longest")),
+        (0, vec!["612".into()], vec!["41".into()])
+    );
+    assert_eq!(shown(&rows, "host").len(), 14);
+}
+
+#[test]
+fn each_line_is_in_one_hour() {
+    let (rows, stats) = run("top_pages.toml");
+    let clicks: i64 = shown(&rows, "clicks").iter().map(|n| n.parse::<i64>().expect("a number")).sum();
+    assert_eq!((clicks, rows.len(), stats.failed), (2002, 6, 0));
+    assert!(rows.iter().all(|row| row["values"]["pages"].as_array().is_some_and(|pages| !pages.is_empty())));
+}
+
+#[test]
 fn dead_letters_are_what_failed_three_times() {
     let (rows, stats) = run("dead_letters.toml");
     let dead: Vec<_> = rows.iter().filter(|row| row["stream"] == "dead-letter").collect();
@@ -226,8 +256,12 @@ fn completed(example: &str) -> String {
         let (_, streams) = before.iter_mut().find(|(other, _)| *other == id).expect("it is there by now");
         streams.extend((stream != "default").then_some(stream));
     }
+    // Windows go by the time that something in front of them has.
+    let time = if example.contains("time = \"time\"") { "event_time = { field = \"time\" }\n" } else { "" };
     let before = before.iter().map(|(id, streams)| {
-        format!("[spout.{id}]\ntype = \"any\"\nconfig = {{ fields = {fields:?}, streams = {streams:?} }}\n")
+        format!(
+            "[spout.{id}]\ntype = \"any\"\n{time}config = {{ fields = {fields:?}, streams = {streams:?} }}\n"
+        )
     });
     // What only exactly-once has.
     let delivery = if example.contains("type = \"aggregate\"") { "exactly-once" } else { "at-least-once" };

@@ -9,117 +9,9 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use crate::api::findings::{CheckInput, Choice, Claim, Refusal, StateUse};
 use crate::config::Delivery;
 use crate::tuple::Fields;
-
-/// One input of the component that is checked.
-///
-/// # Examples
-/// ```
-/// use squall::api::CheckInput;
-///
-/// let fields = Some(["status", "path"].into());
-/// let input = CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None };
-/// assert!(input.fields.is_some_and(|fields| fields.position("path") == Some(1)));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckInput {
-    /// The component it comes from.
-    pub component: SmolStr,
-    /// Its stream.
-    pub stream: SmolStr,
-    /// The fields of that stream; `None` where they are not known because of another error.
-    pub fields: Option<Fields>,
-    /// The fields that it is grouped by, with the grouping `fields`.
-    pub key: Option<Fields>,
-}
-
-/// One thing that a component refuses.
-///
-/// # Examples
-/// ```
-/// use squall::api::Check;
-///
-/// let mut check = Check::new(&[], None, 1);
-/// check.refuse("period", "must be shorter than a day");
-/// let (refusals, _) = check.into_parts();
-/// assert_eq!(refusals[0].key.as_deref(), Some("period"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The key of the settings that is wrong; the error shows its place.
-    pub key: Option<String>,
-    /// What is wrong, and what to write instead.
-    pub message: String,
-    /// A name in the settings that does not exist, and the names that do; the error suggests one of them.
-    pub choice: Option<Choice>,
-}
-
-/// A name that does not exist, among those that do.
-///
-/// # Examples
-/// ```
-/// use squall::api::{Check, CheckInput};
-///
-/// let fields = Some(["status"].into());
-/// let inputs = [CheckInput { component: "parse".into(), stream: "default".into(), fields, key: None }];
-/// let mut check = Check::new(&inputs, None, 1);
-/// check.require_field("keep", "statuss");
-/// let (refusals, _) = check.into_parts();
-/// let choice = refusals[0].choice.as_ref().expect("there are other names");
-/// assert_eq!((choice.written.as_str(), choice.names.to_string().as_str()), ("statuss", "status"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
-    /// The name in the settings.
-    pub written: SmolStr,
-    /// The names that exist.
-    pub names: Fields,
-}
-
-/// The resource by which a component claims the standard input of the process.
-///
-/// # Examples
-/// ```
-/// use squall::api::{Check, STANDARD_INPUT};
-///
-/// let mut check = Check::new(&[], None, 1);
-/// check.claim("path", STANDARD_INPUT);
-/// let (_, claims) = check.into_parts();
-/// assert_eq!(claims[0].resource, "standard input");
-/// ```
-pub const STANDARD_INPUT: &str = "standard input";
-
-/// A resource of the process that only one component can use, such as standard input.
-///
-/// # Examples
-/// ```
-/// use squall::api::Check;
-///
-/// let mut check = Check::new(&[], None, 1);
-/// check.claim("device", "/dev/ttyUSB0");
-/// let (_, claims) = check.into_parts();
-/// assert_eq!((claims[0].key.as_str(), claims[0].resource.as_str()), ("device", "/dev/ttyUSB0"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// The key of the settings that asks for the resource.
-    pub key: String,
-    /// The name of the resource in errors, such as [`STANDARD_INPUT`].
-    pub resource: String,
-}
-
-/// A state that a component uses.
-#[derive(Debug)]
-pub(crate) struct StateUse {
-    /// The key of the settings that has its name.
-    pub(crate) key: String,
-    pub(crate) name: String,
-    /// The fields of its keys.
-    pub(crate) fields: Vec<SmolStr>,
-    /// Whether batches are put into it that are checkpoints.
-    pub(crate) in_batches: bool,
-}
 
 /// The surroundings of a component, and what the component refuses and claims. Passed to
 /// [`Bolt::check`](crate::api::Bolt::check) and [`Spout::check`](crate::api::Spout::check).
@@ -157,6 +49,7 @@ pub struct Check<'a> {
     parallelism: usize,
     message_timeout: Option<Duration>,
     is_logged: bool,
+    has_event_time: bool,
     delivery: Delivery,
     refusals: Vec<Refusal>,
     claims: Vec<Claim>,
@@ -182,6 +75,7 @@ impl<'a> Check<'a> {
             parallelism,
             message_timeout: None,
             is_logged: false,
+            has_event_time: true,
             delivery: Delivery::default(),
             refusals: Vec::new(),
             claims: Vec::new(),
@@ -223,6 +117,33 @@ impl<'a> Check<'a> {
     /// ```
     pub fn delivery(&self) -> Delivery {
         self.delivery
+    }
+
+    /// Sets whether a component in front of this one has event time.
+    #[must_use]
+    pub(crate) fn with_event_time(mut self, has_event_time: bool) -> Check<'a> {
+        self.has_event_time = has_event_time;
+        self
+    }
+
+    /// Whether watermarks come to the component: a spout or bolt in front of it has `event_time`. In a check of the component
+    /// by itself they do.
+    ///
+    /// # Examples
+    /// ```
+    /// use squall::prelude::*;
+    ///
+    /// fn check(check: &mut Check<'_>) {
+    ///     if !check.has_event_time() {
+    ///         check.refuse("time", "nothing in front of this bolt has `event_time`");
+    ///     }
+    /// }
+    /// # let mut alone = Check::new(&[], None, 1);
+    /// # check(&mut alone);
+    /// # assert!(alone.into_parts().0.is_empty());
+    /// ```
+    pub fn has_event_time(&self) -> bool {
+        self.has_event_time
     }
 
     /// Sets whether the component is a spout behind a write-ahead log.
@@ -379,6 +300,28 @@ impl<'a> Check<'a> {
             let choice = Choice { written: field.into(), names: fields.clone() };
             self.refusals.push(Refusal { key: Some(key.to_owned()), message, choice: Some(choice) });
         }
+    }
+
+    /// Refuses inputs by whose groupings tuples of one key could come to several tasks. `by` are the fields of keys, and `key`
+    /// the setting that has them.
+    pub(crate) fn require_grouping(&mut self, key: &str, by: &[SmolStr]) {
+        if self.parallelism <= 1 {
+            return;
+        }
+        let is_within = |key: &&Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
+        // Another list of fields, or another order, sends the same key to another task.
+        let same = self.inputs.first().and_then(|input| input.key.as_ref()).filter(is_within);
+        let apart = self.inputs.iter().find(|input| same.is_none() || input.key.as_ref() != same);
+        let Some(input) = apart else { return };
+        let fields: Vec<&SmolStr> = same.map_or(by.iter().collect(), |key| key.iter().collect());
+        let fields = fields.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let (tasks, from) = (self.parallelism, &input.component);
+        self.refuse(
+            key,
+            format!(
+                "a key has to come to one of the {tasks} tasks only: write inputs = [{{ from = \"{from}\", fields = [{fields}] }}]"
+            ),
+        );
     }
 
     /// Claims a resource that only one task of the topology can use. Two claims of one resource are

@@ -337,6 +337,41 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapState<K, V> {
         Ok(cells.insert(at, place, entry, value))
     }
 
+    /// Changes an entry in place. If there is none, `change` gets what `first` makes. A copy of the old value is kept
+    /// until a later call writes.
+    ///
+    /// # Errors
+    /// As [`get`](MapState::get).
+    ///
+    /// # Examples
+    /// ```
+    /// # use squall::prelude::*;
+    /// fn count(pages: MapState<String, u64>, page: &str, out: &mut Outputs<'_>) -> Result<u64, TaskError> {
+    ///     Ok(pages.update(out, page.to_owned(), u64::default, |times| {
+    ///         *times += 1;
+    ///         *times
+    ///     })?)
+    /// }
+    /// ```
+    pub fn update<R>(
+        &self,
+        out: &mut Outputs<'_>,
+        entry: K,
+        first: impl FnOnce() -> V,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Result<R, StateError> {
+        let state = out.state();
+        let (call, place) = (state.call(), state.place_to_change(self.state)?);
+        if let Ok(cells) = state.column::<MapCells<K, V>>(self.state) {
+            return Ok(change(cells.change(call, place, entry, first)));
+        }
+        let (cells, at) = self.expiring(state)?;
+        let mut value = cells.get(at, place, &entry).cloned().unwrap_or_else(first);
+        let result = change(&mut value);
+        cells.insert(at, place, entry, value);
+        Ok(result)
+    }
+
     /// Removes an entry, and returns whether there was one.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //!
 //! * spouts: [`lines`], [`mod@generate`];
 //! * rows to rows: [`split`], [`count`], [`filter`], [`map`], [`project`], [`parse`], [`sample`],
-//!   [`delay`];
+//!   [`delay`], [`mod@window`];
 //! * sinks: [`mod@print`], [`mod@file`], [`mod@postgres`], [`aggregate`], [`null`];
 //! * what they share: [`settings`] (sizes, periods, ordered tables), `positions` (fields found once
 //!   per source), `replay_buffer` (messages of a spout until they are acked), `expression`, `patterns`,
@@ -45,6 +45,7 @@ pub mod stream;
 mod test_support;
 #[cfg(test)]
 mod tests;
+pub mod window;
 
 use crate::topology::registry::Registry;
 
@@ -64,6 +65,7 @@ pub fn register(registry: &mut Registry) {
     split::register(registry);
     count::register(registry);
     aggregate::register(registry);
+    window::register(registry);
     filter::register(registry);
     map::register(registry);
     project::register(registry);

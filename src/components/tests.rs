@@ -165,7 +165,7 @@ fn the_topologies_shipped_say_what_they_show_and_fit_together() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 12);
 }
 
 fn data(file: &str) -> String {

@@ -215,7 +215,7 @@ fn in_range(time: jiff::Timestamp) -> Result<Timestamp, String> {
 
 const OUT_OF_RANGE: &str = "is out of range: timestamps go from the year 1677 to 2262";
 
-fn time_zone(name: &str) -> Result<TimeZone, String> {
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
     if name.eq_ignore_ascii_case("utc") || name == "Z" {
         return Ok(TimeZone::UTC);
     }

@@ -18,7 +18,7 @@ mod mark;
 mod sent;
 mod source;
 
-pub(crate) use format::{TimeFormat, TimeFormatError};
+pub(crate) use format::{TimeFormat, TimeFormatError, time_zone};
 pub(crate) use inputs::{Advance, InputTimes};
 pub use mark::TimeMark;
 pub(crate) use mark::{END_OF_TIME, NO_WATERMARK};

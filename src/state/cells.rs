@@ -1,6 +1,7 @@
 //! The cells of each kind of state, and the logs by which a call is undone.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 use rustc_hash::FxBuildHasher;
@@ -136,6 +137,23 @@ impl<K: StateValue + Eq + Hash, V: StateValue> MapCells<K, V> {
         let was = old.is_some();
         self.log.push(call, (place, MapChange::Entry(logged, old)));
         was
+    }
+
+    /// An entry, to be changed in place. A copy of the old value is kept until the call is over.
+    #[inline]
+    pub(crate) fn change(&mut self, call: u64, place: u32, key: K, first: impl FnOnce() -> V) -> &mut V {
+        self.cells.note_change(place);
+        match self.cells.cell(place).get_or_insert_default().entry(key) {
+            Entry::Occupied(entry) => {
+                let (logged, old) = (entry.key().clone(), entry.get().clone());
+                self.log.push(call, (place, MapChange::Entry(logged, Some(old))));
+                entry.into_mut()
+            }
+            Entry::Vacant(entry) => {
+                self.log.push(call, (place, MapChange::Entry(entry.key().clone(), None)));
+                entry.insert(first())
+            }
+        }
     }
 
     pub(crate) fn clear(&mut self, call: u64, place: u32) {

@@ -37,7 +37,7 @@ pub mod registry;
 mod render;
 mod replace;
 pub mod schema;
-mod suggest;
+pub(crate) mod suggest;
 mod validate;
 
 pub use assignment::{Assignment, ackers_for, place};

@@ -10,18 +10,18 @@ use squall::testing::Feeder;
 
 use super::*;
 
-const SECOND: i64 = 1_000_000_000;
+pub(super) const SECOND: i64 = 1_000_000_000;
 const MINUTE: i64 = 60 * SECOND;
 /// 2026-11-30T10:00:00Z.
-const BEGIN: i64 = 1_796_032_800 * SECOND;
+pub(super) const BEGIN: i64 = 1_796_032_800 * SECOND;
 /// Clicks come up to so much later than others that happened after them.
 const OUT_OF_ORDER: i64 = 20;
 
 /// A click: its page, and when it happened, in seconds after [`BEGIN`].
-type Click = (i64, i64);
+pub(super) type Click = (i64, i64);
 
 /// Each split has clicks of the same hour. Within a split they are out of order, within the bound.
-fn splits(random: &mut StdRng, count: usize, clicks: i64) -> Vec<Vec<Click>> {
+pub(super) fn splits(random: &mut StdRng, count: usize, clicks: i64) -> Vec<Vec<Click>> {
     let split = |_| {
         let mut split: Vec<Click> =
             (0..clicks).map(|nth| (random.random_range(0..4), nth * 3600 / clicks)).collect();
@@ -48,7 +48,7 @@ fn shown(page: i64, minute: i64, count: i64) -> i64 {
 }
 
 /// Emits the clicks of some splits, a few of one, then a few of another.
-struct Clicks {
+pub(super) struct Clicks {
     splits: Arc<Vec<Vec<Click>>>,
     /// The splits of this task, each with its position.
     own: BTreeMap<usize, usize>,
@@ -58,7 +58,7 @@ struct Clicks {
 }
 
 impl Clicks {
-    fn new(splits: &Arc<Vec<Vec<Click>>>) -> Clicks {
+    pub(super) fn new(splits: &Arc<Vec<Vec<Click>>>) -> Clicks {
         let splits = Arc::clone(splits);
         Clicks { splits, own: BTreeMap::new(), task: 0, has_named: false, calls: 0 }
     }
@@ -125,7 +125,7 @@ impl Spout for Clicks {
 }
 
 /// Passes on what it gets.
-struct Same;
+pub(super) struct Same;
 
 impl Bolt for Same {
     fn declare(&self) -> Streams {
@@ -251,23 +251,23 @@ impl Bolt for InOrder {
 
 /// How a topology is laid out.
 #[derive(Clone, Copy, Debug)]
-struct Layout {
-    spouts: u32,
+pub(super) struct Layout {
+    pub(super) spouts: u32,
     /// Executors of the spout.
-    spout_executors: u32,
-    same: Option<u32>,
-    counts: u32,
-    count_executors: u32,
-    chain: bool,
-    batch: u32,
-    interval: Duration,
-    alignment_timeout: Option<Duration>,
-    delivery: Delivery,
-    fails: u32,
+    pub(super) spout_executors: u32,
+    pub(super) same: Option<u32>,
+    pub(super) counts: u32,
+    pub(super) count_executors: u32,
+    pub(super) chain: bool,
+    pub(super) batch: u32,
+    pub(super) interval: Duration,
+    pub(super) alignment_timeout: Option<Duration>,
+    pub(super) delivery: Delivery,
+    pub(super) fails: u32,
 }
 
 impl Layout {
-    fn draw(random: &mut StdRng, delivery: Delivery) -> Layout {
+    pub(super) fn draw(random: &mut StdRng, delivery: Delivery) -> Layout {
         let (spout_executors, count_executors) = (random.random_range(1..=2), random.random_range(1..=2));
         Layout {
             spouts: spout_executors * random.random_range(1..=2),
@@ -287,13 +287,8 @@ impl Layout {
     }
 }
 
-fn topology(
-    splits: &Arc<Vec<Vec<Click>>>,
-    layout: Layout,
-    published: &Published,
-    watched: &Watched,
-) -> TopologyBuilder {
-    let mut builder = builder();
+/// Sets what a layout says of the topology. Returns the event time of clicks.
+pub(super) fn options(builder: &mut TopologyBuilder, layout: Layout) -> EventTimeOptions {
     builder.options(|options| {
         options.delivery = layout.delivery;
         options.chain = if layout.chain { ChainMode::Auto } else { ChainMode::Off };
@@ -306,11 +301,21 @@ fn topology(
             options.checkpoint = Default::default();
         }
     });
-    let all = Arc::clone(splits);
-    let time = EventTimeOptions {
+    EventTimeOptions {
         max_out_of_order: Duration::from_secs(OUT_OF_ORDER as u64),
         ..EventTimeOptions::of("at")
-    };
+    }
+}
+
+fn topology(
+    splits: &Arc<Vec<Vec<Click>>>,
+    layout: Layout,
+    published: &Published,
+    watched: &Watched,
+) -> TopologyBuilder {
+    let mut builder = builder();
+    let time = options(&mut builder, layout);
+    let all = Arc::clone(splits);
     let spout = builder.spout("clicks", move || Clicks::new(&all));
     spout.event_time(time).parallelism(layout.spout_executors).tasks(layout.spouts);
     let from = match layout.same {

@@ -12,6 +12,7 @@ mod overtaking;
 mod reading;
 mod rescaling;
 mod wal;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

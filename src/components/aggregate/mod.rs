@@ -232,23 +232,7 @@ impl Bolt for Aggregate {
         }
         let by: Vec<SmolStr> = by.iter().map(SmolStr::new).collect();
         check.use_state_for_batches("state", state, &by);
-        if check.parallelism() > 1 {
-            let is_within = |key: &&Fields| !key.is_empty() && key.iter().all(|name| by.contains(name));
-            let inputs = check.inputs();
-            // Another list of fields, or another order, sends the same key to another task.
-            let same = inputs.first().and_then(|input| input.key.as_ref()).filter(is_within);
-            let apart = inputs.iter().find(|input| same.is_none() || input.key.as_ref() != same);
-            if let Some(input) = apart {
-                let fields: Vec<&SmolStr> = same.map_or(by.iter().collect(), |key| key.iter().collect());
-                let fields = fields.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-                let why = format!(
-                    "a key has to come to one of the {} tasks only: write inputs = [{{ from = \"{}\", fields = [{fields}] }}]",
-                    check.parallelism(),
-                    input.component
-                );
-                check.refuse("by", why);
-            }
-        }
+        check.require_grouping("by", &by);
     }
 
     fn prepare(&mut self, context: &TaskContext) -> Result<(), TaskError> {

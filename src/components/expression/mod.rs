@@ -49,6 +49,8 @@ use crate::components::patterns;
 use crate::topology::effort::Effort;
 use crate::tuple::{Fields, Timestamp, Value};
 
+pub(super) use names::is_plain;
+
 /// Operations of one evaluation.
 const OPERATIONS_MAX: u64 = 100_000;
 /// Bytes of a text that an expression makes.

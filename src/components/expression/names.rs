@@ -146,7 +146,7 @@ pub(super) fn patterns(ast: &AST) -> Vec<SmolStr> {
 }
 
 /// Whether a field of this name can be written as it is.
-pub(super) fn is_plain(name: &str) -> bool {
+pub(in crate::components) fn is_plain(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
         && chars.all(|c| c.is_alphanumeric() || c == '_')

@@ -18,10 +18,33 @@ use crate::topology::validate::numbers::capped;
 use crate::topology::validate::problem::{ById, Problem, Site, named};
 use crate::topology::validate::states::States;
 
+/// For each component, whether something in front of it has event time.
+fn inputs_with_time(draft: &Draft, by_id: &ById<'_>) -> Vec<bool> {
+    let mut before = vec![false; draft.components.len()];
+    let has_own = |at: usize| draft.components[at].options.event_time.is_some();
+    // Each round, those that are one step further away; at most as many as there are components.
+    loop {
+        let found: Vec<usize> = (0..before.len())
+            .filter(|at| !before[*at])
+            .filter(|at| {
+                let mut inputs = draft.components[*at].inputs().iter().filter(|input| !input.feedback);
+                inputs.any(|input| {
+                    by_id.get(input.component.as_str()).is_some_and(|from| has_own(*from) || before[*from])
+                })
+            })
+            .collect();
+        if found.is_empty() {
+            return before;
+        }
+        found.into_iter().for_each(|at| before[at] = true);
+    }
+}
+
 pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut claims = Claims { draft, held: BTreeMap::new() };
     let mut states = States::new(draft);
+    let with_time = inputs_with_time(draft, by_id);
     for (at, component) in draft.components.iter().enumerate() {
         let Some(Built { instance: Some(instance), .. }) = &component.built else { continue };
         let inputs: Vec<CheckInput> =
@@ -35,6 +58,7 @@ pub(super) fn problems(draft: &Draft, by_id: &ById<'_>) -> Vec<Problem> {
         let mut check = Check::new(&inputs, tick, capped(draft, at) as usize)
             .with_message_timeout(timeout)
             .with_wal(component.options.wal)
+            .with_event_time(with_time[at])
             .with_delivery(draft.options.delivery);
         if let Err(panic) = instance.check(&mut check) {
             problems.push(Problem::new(Site::Component(at), format!("{}: {panic}", named(draft, at))));

@@ -1,0 +1,129 @@
+//! The three kinds of windows, behind one face.
+
+use std::time::Duration;
+
+use crate::api::{Outputs, TaskContext, TaskError};
+use crate::tuple::Timestamp;
+use crate::window::aggregate::Aggregate;
+use crate::window::firing::{Added, Arrival, Fire};
+use crate::window::row_engine::RowEngine;
+use crate::window::session_engine::SessionEngine;
+use crate::window::spec::{WindowOptions, Windows};
+use crate::window::time_engine::TimeEngine;
+use crate::window::time_source::TimeSource;
+
+/// The windows of a task.
+pub(super) enum Engine<A: Aggregate> {
+    Time(TimeEngine<A>),
+    Session(SessionEngine<A>),
+    Rows(RowEngine<A>),
+}
+
+impl<A: Aggregate> Engine<A> {
+    pub(super) fn register(
+        aggregate: &A,
+        windows: &Windows,
+        options: &WindowOptions,
+        context: &TaskContext,
+    ) -> Result<Engine<A>, TaskError> {
+        let source = || TimeSource::register(options.time, context);
+        let WindowOptions { allowed_lateness, discard, .. } = *options;
+        Ok(match windows {
+            Windows::Time(windows) => {
+                let told = (allowed_lateness, discard);
+                Engine::Time(TimeEngine::register(aggregate, windows.clone(), told, source()?, context)?)
+            }
+            Windows::Session(_) => {
+                Engine::Session(SessionEngine::register(allowed_lateness, source()?, context)?)
+            }
+            Windows::Rows(rows) => {
+                let source = rows.timeout.map(|_| source()).transpose()?;
+                Engine::Rows(RowEngine::register(*rows, discard, source, context)?)
+            }
+        })
+    }
+
+    /// Adds a tuple to the windows of the key of the call. `gap` is for sessions.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        aggregate: &A,
+        arrival: Arrival<'_, A::Item>,
+        gap: Duration,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<Added, TaskError> {
+        match self {
+            Engine::Time(engine) => engine.add(aggregate, arrival, out, fire),
+            Engine::Session(engine) => engine.add(aggregate, arrival, gap, out, fire),
+            Engine::Rows(engine) => engine.add(aggregate, arrival, out, fire),
+        }
+    }
+
+    /// The timer of the key is called for this moment.
+    pub(super) fn due(
+        &mut self,
+        aggregate: &A,
+        at: Timestamp,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        match self {
+            Engine::Time(engine) => engine.due(aggregate, at, out, fire),
+            Engine::Session(engine) => engine.due(aggregate, at, out, fire),
+            Engine::Rows(engine) => engine.due(aggregate, out, fire),
+        }
+    }
+
+    /// A timer by the clock is called, for the moment that it was set to.
+    pub(super) fn due_by_clock(
+        &mut self,
+        aggregate: &A,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        let due = self.source().map_or(Ok(None), |source| source.called(out))?;
+        due.map_or(Ok(()), |due| self.due(aggregate, due, out, fire))
+    }
+
+    /// Tells what open windows of the key have so far.
+    pub(super) fn early(
+        &mut self,
+        aggregate: &A,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        match self {
+            Engine::Time(engine) => engine.early(aggregate, out, fire),
+            Engine::Session(engine) => engine.early(aggregate, out, fire),
+            Engine::Rows(engine) => engine.early(aggregate, out, fire),
+        }
+    }
+
+    /// The input has ended: tells what all keys have in windows that no watermark ends.
+    pub(super) fn finish(
+        &mut self,
+        aggregate: &A,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        if let Engine::Rows(engine) = self {
+            return engine.finish(aggregate, out, fire);
+        }
+        let Some(source) = self.source().cloned() else { return Ok(()) };
+        source.for_each_due(out, |out| {
+            while let Some(due) = source.due(out)? {
+                self.due(aggregate, due, out, fire)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn source(&self) -> Option<&TimeSource> {
+        match self {
+            Engine::Time(engine) => Some(engine.source()),
+            Engine::Session(engine) => Some(engine.source()),
+            Engine::Rows(engine) => engine.source(),
+        }
+    }
+}

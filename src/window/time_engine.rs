@@ -1,0 +1,265 @@
+//! Windows of time that are cut from slices: tumbling, sliding, hopping.
+//!
+//! For each key there is a state for each slice that has tuples, and a timer, which is set to the next moment at which
+//! something is to be done: a window with tuples ends, or a slice is not needed any more.
+//!
+//! 1. When the timer is called for a moment, the window that ends at this moment is told. All that end earlier have been
+//!    told: the timer is always set to the first of them.
+//! 2. A slice is kept until its last window is over, and `lateness` has passed.
+//! 3. Where windows overlap and the aggregate can be inverted, `running` is the sum of all slices that were in the last
+//!    window and are still kept. The next window adds what enters and has subtracted what left.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{MapState, Outputs, TaskContext, TaskError, ValueState};
+use crate::tuple::Timestamp;
+use crate::window::aggregate::Aggregate;
+use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
+use crate::window::grid::TimeWindows;
+use crate::window::time_source::{TimeSource, is_over, later};
+
+pub(super) struct TimeEngine<A: Aggregate> {
+    windows: TimeWindows,
+    lateness: Duration,
+    discard: bool,
+    source: TimeSource,
+    slices: MapState<i64, A::State>,
+    running: ValueState<Running<A::State>>,
+    /// Whether there is a running total: if there is something to gain, and what leaves can be subtracted.
+    has_running: bool,
+    /// The slices of the key, in order. Here, so that its memory is used again.
+    kept: Vec<i64>,
+}
+
+/// The sum of all slices before one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Running<S> {
+    until: i64,
+    total: S,
+}
+
+impl<A: Aggregate> TimeEngine<A> {
+    pub(super) fn register(
+        aggregate: &A,
+        windows: TimeWindows,
+        (lateness, discard): (Duration, bool),
+        source: TimeSource,
+        context: &TaskContext,
+    ) -> Result<TimeEngine<A>, TaskError> {
+        let has_gain = !windows.is_tumbling() && windows.slices() > 2;
+        let has_running = has_gain && lateness.is_zero() && !discard && aggregate.is_invertible();
+        Ok(TimeEngine {
+            windows,
+            lateness,
+            discard,
+            source,
+            slices: context.map_state("slices")?,
+            running: context.value_state("running")?,
+            has_running,
+            kept: Vec::new(),
+        })
+    }
+
+    pub(super) fn source(&self) -> &TimeSource {
+        &self.source
+    }
+
+    pub(super) fn add(
+        &mut self,
+        aggregate: &A,
+        Arrival { at, item }: Arrival<'_, A::Item>,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<Added, TaskError> {
+        while let Some(due) = self.source.overdue(out)? {
+            self.due(aggregate, due, out, fire)?;
+        }
+        let slice = self.windows.slice_of(at).map_err(|error| TaskError::new(error.to_string()))?;
+        let windows = self.windows.windows_of(slice);
+        if windows.is_empty() {
+            return Ok(Added::InGap);
+        }
+        let now = self.source.now(out);
+        let gone = later(self.windows.end_of(*windows.end()), self.lateness);
+        if is_over(gone, now) {
+            return Ok(Added::Late);
+        }
+        self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))??;
+        if self.has_running {
+            let running = self.running.get(out)?.filter(|running| slice < running.until);
+            if let Some(mut running) = running.cloned() {
+                aggregate.add(&mut running.total, item)?;
+                self.running.set(out, running)?;
+            }
+        }
+        let mut next = gone;
+        for window in windows {
+            let end = self.windows.end_of(window);
+            if !is_over(end, now) {
+                next = end;
+                break;
+            }
+            if !is_over(later(end, self.lateness), now) {
+                self.look(out)?;
+                self.tell(aggregate, window, Firing::Late, out, fire)?;
+            }
+        }
+        self.source.set_earlier(out, next)?;
+        Ok(Added::Counted)
+    }
+
+    /// The timer of the key is called for this moment.
+    pub(super) fn due(
+        &mut self,
+        aggregate: &A,
+        at: Timestamp,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        self.look(out)?;
+        let ended = self.windows.last_ended(at);
+        if let Some(window) = ended.filter(|window| self.windows.end_of(*window) == at) {
+            if self.has_running {
+                self.tell_running(aggregate, window, out, fire)?;
+            } else {
+                self.tell(aggregate, window, Firing::OnTime, out, fire)?;
+            }
+        }
+        let mut next: Option<Timestamp> = None;
+        for slice in self.kept.iter().copied() {
+            let windows = self.windows.windows_of(slice);
+            let gone = later(self.windows.end_of(*windows.end()), self.lateness);
+            if gone <= at {
+                self.slices.remove(out, slice)?;
+                continue;
+            }
+            let window = ended.map_or(*windows.start(), |ended| (*windows.start()).max(ended + 1));
+            let first = if windows.contains(&window) { self.windows.end_of(window) } else { gone };
+            next = Some(next.map_or(first, |next| next.min(first)));
+            // What comes in later slices ends later.
+            if self.lateness.is_zero() {
+                break;
+            }
+        }
+        self.source.set(out, next)
+    }
+
+    /// Tells what open windows have so far.
+    pub(super) fn early(
+        &mut self,
+        aggregate: &A,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        self.look(out)?;
+        let now = self.source.now(out);
+        let windows = self.kept.iter().flat_map(|slice| self.windows.windows_of(*slice));
+        let mut open: Vec<i64> =
+            windows.filter(|window| !is_over(self.windows.end_of(*window), now)).collect();
+        open.sort_unstable();
+        open.dedup();
+        open.into_iter().try_for_each(|window| self.tell(aggregate, window, Firing::Early, out, fire))
+    }
+
+    /// Notes which slices the key has.
+    fn look(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        self.kept.clear();
+        self.kept.extend(self.slices.entries(out)?.map(|(slice, _)| *slice));
+        self.kept.sort_unstable();
+        Ok(())
+    }
+
+    /// Tells what a window has, if there is anything.
+    fn tell(
+        &mut self,
+        aggregate: &A,
+        window: i64,
+        why: Firing,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        let Some(span) = self.windows.span(window) else { return Ok(()) };
+        let (first, behind) = self.windows.slices_of(window);
+        let inside = self.kept.iter().copied().filter(|slice| (first..behind).contains(slice));
+        let inside: smallvec::SmallVec<[i64; 8]> = inside.collect();
+        let output = match inside.as_slice() {
+            [] => return Ok(()),
+            [slice] => self.slices.get(out, slice)?.map(|state| Ok(aggregate.output(state))),
+            slices => Some(self.sum(aggregate, slices, out)?.map(|total| aggregate.output(&total))),
+        };
+        if let Some(output) = output {
+            fire(out, Extent::Time(span), why, output);
+        }
+        if self.discard {
+            for slice in inside {
+                self.slices.remove(out, slice)?;
+            }
+            self.kept.retain(|slice| !(first..behind).contains(slice));
+        }
+        Ok(())
+    }
+
+    /// The sum of slices, or why there is none.
+    fn sum(
+        &self,
+        aggregate: &A,
+        slices: &[i64],
+        out: &mut Outputs<'_>,
+    ) -> Result<Result<A::State, TaskError>, TaskError> {
+        let mut total = aggregate.empty();
+        for slice in slices {
+            let Some(state) = self.slices.get(out, slice)? else { continue };
+            if let Err(error) = aggregate.combine(&mut total, state) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(total))
+    }
+
+    /// Tells what a window has, from the total of the one before.
+    fn tell_running(
+        &mut self,
+        aggregate: &A,
+        window: i64,
+        out: &mut Outputs<'_>,
+        fire: &mut Fire<'_, A::Output>,
+    ) -> Result<(), TaskError> {
+        let Some(span) = self.windows.span(window) else { return Ok(()) };
+        let (_, behind) = self.windows.slices_of(window);
+        let (leave_before, _) = self.windows.slices_of(window + 1);
+        let before = self.running.get(out)?.cloned();
+        let until = before.as_ref().map_or(i64::MIN, |running| running.until);
+        let entering = self.kept.iter().copied().filter(|slice| (until..behind).contains(slice));
+        let entering: smallvec::SmallVec<[i64; 8]> = entering.collect();
+        let added = self.sum(aggregate, &entering, out)?;
+        let total = match before {
+            None => added,
+            Some(mut running) => added.and_then(|added| {
+                aggregate.combine(&mut running.total, &added)?;
+                Ok(running.total)
+            }),
+        };
+        let mut total = match total {
+            Ok(total) => total,
+            Err(error) => {
+                self.running.clear(out)?;
+                fire(out, Extent::Time(span), Firing::OnTime, Err(error));
+                return Ok(());
+            }
+        };
+        fire(out, Extent::Time(span), Firing::OnTime, Ok(aggregate.output(&total)));
+        let mut is_kept = self.kept.last().is_some_and(|last| *last >= leave_before);
+        for slice in self.kept.iter().take_while(|slice| **slice < leave_before) {
+            let Some(state) = self.slices.get(out, slice)? else { continue };
+            // Without a total, the next window is the sum of all its slices.
+            is_kept &= aggregate.invert(&mut total, state).is_ok();
+        }
+        match is_kept {
+            true => self.running.set(out, Running { until: behind, total })?,
+            false => self.running.clear(out)?,
+        }
+        Ok(())
+    }
+}
