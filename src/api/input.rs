@@ -466,6 +466,11 @@ impl<'a> Input<'a> {
         self.meta
     }
 
+    /// Where it came from.
+    pub(crate) fn source(&self) -> Arc<SourceMeta> {
+        Arc::clone(self.meta)
+    }
+
     /// All values, in the order of the fields.
     ///
     /// # Examples

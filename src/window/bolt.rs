@@ -16,15 +16,10 @@ use crate::tuple::{Fields, Timestamp, Value};
 use crate::window::aggregate::Aggregate;
 use crate::window::engine::Engine;
 use crate::window::firing::{Added, Arrival};
+use crate::window::late::{LATE_FIELDS, LATE_STREAM, Late};
 use crate::window::spec::{Gap, WindowOptions, Windows};
 use crate::window::teller::{RowOf, Teller};
 use crate::window::time_source::WindowTime;
-
-/// The stream of tuples that came when all their windows were over.
-pub const LATE_STREAM: &str = "late";
-
-/// The fields of that stream: where the tuple came from, when it happened, how far event time was, and what it has.
-const LATE_FIELDS: [&str; 5] = ["source", "stream", "time", "watermark", "values"];
 
 /// Makes items of tuples.
 pub(crate) trait Items<A: Aggregate>: Send {
@@ -137,8 +132,7 @@ struct Task<A: Aggregate> {
     /// What the state is of: windows, functions and fields.
     signature: OperatorState<String>,
     clock: Clock,
-    late: Counter,
-    late_dropped: Counter,
+    late: Late,
     in_gaps: Counter,
 }
 
@@ -387,8 +381,7 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
             since: early.rows.map(|_| context.value_state("since")).transpose()?,
             signature: context.operator_state_for_all("windows")?,
             clock: context.clock().clone(),
-            late: context.counter("late"),
-            late_dropped: context.loss_counter("late_dropped"),
+            late: Late::register(context),
             in_gaps: context.counter("in_gaps"),
         });
         Ok(())
@@ -424,7 +417,7 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
         let arrival = Arrival { at, item: &item };
         match task.engine.add(aggregate, arrival, gap, out, &mut fire)? {
             Added::InGap => task.in_gaps.add(1),
-            Added::Late => task.put_aside(&input, at, out)?,
+            Added::Late => task.late.put_aside(&input, at, out)?,
             Added::Counted => {
                 if let (Some(timer), Some(every)) = (task.early, options.early.every)
                     && !timer.is_set(out)?
@@ -465,26 +458,5 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
         let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
         let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
         task.engine.finish(aggregate, out, &mut fire)
-    }
-}
-
-impl<A: Aggregate> Task<A> {
-    /// Emits a tuple that is late. If nobody takes the stream, it is lost.
-    fn put_aside(&self, input: &Input<'_>, at: Timestamp, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.late.add(1);
-        let named = input.fields().iter().map(SmolStr::as_str).zip(input.values().iter().cloned());
-        let watermark = out.watermark().map_or(Value::Null, Value::from);
-        let row = vec![
-            Value::str(input.source_component()),
-            Value::str(input.source_stream()),
-            at.into(),
-            watermark,
-            Value::map(named),
-        ];
-        let targets = out.emit_for_targets(LATE_STREAM, row)?;
-        if targets.is_empty() {
-            self.late_dropped.add(1);
-        }
-        Ok(())
     }
 }

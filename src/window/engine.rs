@@ -26,7 +26,7 @@ impl<A: Aggregate> Engine<A> {
         options: &WindowOptions,
         context: &TaskContext,
     ) -> Result<Engine<A>, TaskError> {
-        let source = || TimeSource::register(options.time, context);
+        let source = || TimeSource::register("due", options.time, context);
         let WindowOptions { allowed_lateness, discard, .. } = *options;
         Ok(match windows {
             Windows::Time(windows) => {

@@ -13,7 +13,9 @@
 //!   keep.
 //! * `time_source`: event time, or the clock.
 //! * `time_engine`, `session_engine`, `row_engine`, behind `engine`: the state of a key, and what its timers do.
-//! * `bolt`, `teller`: the bolt around it.
+//! * `bolt`, `teller`: the bolt around it; `late`: what comes too late.
+//! * `windowed`: bolts that see all tuples of a window, over `tuple_engine`, which keeps them (`stored_tuple`) and hands them
+//!   out (`tuple_window`).
 //!
 //! The component of documents is [`components::window`](mod@crate::components).
 
@@ -25,18 +27,26 @@ mod firing;
 pub(crate) mod functions;
 mod grid;
 mod kept;
+mod late;
 mod row_engine;
 mod session_engine;
 mod spec;
+mod stored_tuple;
 mod teller;
 mod time_engine;
 mod time_source;
+mod tuple_engine;
+mod tuple_window;
+mod windowed;
 
 pub use aggregate::Aggregate;
 pub(crate) use bolt::Items;
-pub use bolt::{LATE_STREAM, WindowBolt};
+pub use bolt::WindowBolt;
 pub use firing::{Extent, Firing};
 pub use functions::{Call, Function};
 pub use grid::{TimeWindows, Window, WindowError};
+pub use late::LATE_STREAM;
 pub use spec::{Early, Gap, RowWindows, RowsError, WindowOptions, Windows};
 pub use time_source::WindowTime;
+pub use tuple_window::{Measure, TupleWindow};
+pub use windowed::{Windowed, WindowedBolt};

@@ -27,12 +27,17 @@ pub(super) enum TimeSource {
 }
 
 impl TimeSource {
-    pub(super) fn register(time: WindowTime, context: &TaskContext) -> Result<TimeSource, TaskError> {
+    /// A timer with this name.
+    pub(super) fn register(
+        name: &str,
+        time: WindowTime,
+        context: &TaskContext,
+    ) -> Result<TimeSource, TaskError> {
         Ok(match time {
-            WindowTime::Event => TimeSource::Event(context.event_timer("due")?),
+            WindowTime::Event => TimeSource::Event(context.event_timer(name)?),
             WindowTime::Processing => TimeSource::Processing {
-                timer: context.timer("due")?,
-                at: context.value_state("due_at")?,
+                timer: context.timer(name)?,
+                at: context.value_state(&format!("{name}-at"))?,
                 clock: context.clock().clone(),
             },
         })

@@ -9,6 +9,7 @@ use squall::Timestamp;
 use squall::components::window::{WindowSettings, window};
 use squall::topology::effort::Effort;
 use squall::tuple::hash::stable_hash;
+use squall::window::{Measure, TupleWindow, Windowed, WindowedBolt};
 
 use super::event_time::{BEGIN, Click, Clicks, Layout, SECOND, Same, options, splits};
 use super::*;
@@ -33,13 +34,14 @@ impl Spec {
         Spec { kind: Kind::draw(random), is_invertible: random.random_bool(0.5) }
     }
 
-    fn settings(self) -> String {
+    fn settings(self) -> WindowSettings {
         let more = if self.is_invertible { "" } else { "max = 'max(at)'\nfirst = 'first(at)'\n" };
-        format!(
+        let text = format!(
             "by = ['page']\ntime = 'at'\n{}\n[aggregate]\nclicks = 'count()'\neven = 'count() where unix(at) % 2.0 == 0.0'\n\
              sum = 'sum(unix(at) * 2.0)'\ndistinct = 'distinct(at)'\n{more}",
             self.kind.settings()
-        )
+        );
+        toml::from_str(&text).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn expected(self, splits: &[Vec<Click>], texts: &Texts) -> Vec<i64> {
@@ -153,9 +155,47 @@ impl Bolt for Numbered {
     }
 }
 
-fn topology(
+/// Makes instances of a bolt with windows.
+trait WindowsOf<B>: Fn() -> B + Clone + Send + Sync + 'static {}
+
+impl<B, F: Fn() -> B + Clone + Send + Sync + 'static> WindowsOf<B> for F {}
+
+/// The bolt `window`.
+fn aggregated(settings: &WindowSettings) -> impl Bolt + use<> {
+    window(settings, &Effort::unlimited()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Makes of the tuples of a window the row that [`aggregated`] makes of them, where all can be subtracted.
+struct Whole {
+    length: i64,
+}
+
+impl WindowedBolt for Whole {
+    fn declare(&self) -> Streams {
+        Streams::new(["page", "window_start", "window_end", "clicks", "even", "sum", "distinct"])
+    }
+
+    fn execute(&mut self, window: &TupleWindow, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        let seconds = window.all().map(|tuple| Ok(tuple.timestamp("at")?.0 / SECOND));
+        let seconds = seconds.collect::<Result<Vec<i64>, TaskError>>()?;
+        let start = Timestamp(window.end().0 - self.length * SECOND);
+        let even = seconds.iter().filter(|second| *second % 2 == 0).count() as i64;
+        let sum: i64 = seconds.iter().map(|second| second * 2).sum();
+        let distinct = seconds.iter().collect::<BTreeSet<_>>().len() as i64;
+        let page = out.key()[0].clone();
+        Ok(out.emit((page, start, window.end(), seconds.len() as i64, even, sum, distinct))?)
+    }
+}
+
+/// A [`WindowedBolt`] over the same windows.
+fn whole(length: i64, slide: i64) -> impl WindowsOf<Windowed<Whole>> {
+    let span = |seconds: i64| Measure::Time(Duration::from_secs(seconds.unsigned_abs()));
+    move || Windowed::new(Whole { length }, span(length), span(slide)).by(["page"]).at("at")
+}
+
+fn topology<B: Bolt + 'static>(
     splits: &Arc<Vec<Vec<Click>>>,
-    (spec, layout): (Spec, Layout),
+    (bolt, layout): (impl WindowsOf<B>, Layout),
     published: &Published,
     texts: &Texts,
 ) -> TopologyBuilder {
@@ -171,10 +211,7 @@ fn topology(
         }
         None => "clicks",
     };
-    let settings: WindowSettings = toml::from_str(&spec.settings()).unwrap_or_else(|error| panic!("{error}"));
-    let windows = builder.bolt("windows", move || {
-        window(&settings, &Effort::unlimited()).unwrap_or_else(|error| panic!("{error}"))
-    });
+    let windows = builder.bolt("windows", bolt);
     windows.parallelism(layout.count_executors).tasks(layout.counts).fields(from, ["page"]);
     let texts = Arc::clone(texts);
     builder.bolt("numbered", move || Numbered(Arc::clone(&texts))).shuffle("windows");
@@ -215,7 +252,8 @@ fn any_windows_layout_and_delivery_give_the_rows_of_the_model() {
         let delivery = [Delivery::AtMostOnce, Delivery::AtLeastOnce][random.random_range(0..2)];
         let (spec, layout) = (Spec::draw(random), Layout::draw(random, delivery));
         let (published, texts) = (Published::default(), Texts::default());
-        let mut builder = topology(&splits, (spec, layout), &published, &texts);
+        let settings = spec.settings();
+        let mut builder = topology(&splits, (move || aggregated(&settings), layout), &published, &texts);
         let capture = Capture::new();
         builder.bolt("sink", capture.bolt()).shuffle("numbered");
         let stats = ended(SimulatedTopology::start(built(builder), SimulationOptions::seeded(seed)));
@@ -229,49 +267,70 @@ fn any_windows_layout_and_delivery_give_the_rows_of_the_model() {
     assert!(rows_seen > 5_000, "{rows_seen}");
 }
 
-/// Each life has another layout, but for the splits.
+/// Lives and dies with other layouts each time, but for the splits. Returns how often it was restored, and how often rows
+/// had been published before it died.
+fn lives<B: Bolt + 'static, W: WindowsOf<B>>(
+    seed: u64,
+    of: impl FnOnce(&mut StdRng) -> (Spec, W),
+) -> (u32, u32) {
+    let (mut restored, mut before) = (0, 0);
+    let random = &mut StdRng::seed_from_u64(seed);
+    let splits = Arc::new(splits(random, 5, 200));
+    let (spec, bolt) = of(random);
+    let (storage, published) = (MemoryStorage::seeded(seed), Published::default());
+    let texts = Texts::default();
+    let same = random.random_bool(0.5).then_some(2);
+    for life in 0.. {
+        let layout = Layout { same, ..Layout::draw(random, Delivery::ExactlyOnce) };
+        let topology = built(topology(&splits, (bolt.clone(), layout), &published, &texts));
+        let options = SimulationOptions::seeded(random.random_range(0..1000)).checkpoints(storage.clone());
+        let mut running = SimulatedTopology::start(topology, options);
+        if life == 5 {
+            let stats = ended(running);
+            assert!(!stats.cut_short && stats.stopped.is_none(), "seed {seed}: {stats:?}");
+            break;
+        }
+        for _ in 0..random.random_range(1..12) {
+            running.run_steps(random.random_range(1..60));
+            running.advance(Duration::from_millis(random.random_range(0..4)));
+            if random.random_bool(0.05) {
+                running.crash(["clicks", "windows", "sink"][random.random_range(0..3)]);
+            }
+        }
+        let checkpoints = running.stats().checkpoints.expect("it takes checkpoints");
+        restored += u32::from(checkpoints.resumed_from.is_some());
+        before += u32::from(!published.sorted().is_empty());
+        if running.has_ended() {
+            break;
+        }
+        kill(running, &storage);
+    }
+    let what = format!("seed {seed}, {spec:?}");
+    assert_same(&published.sorted(), &spec.expected(&splits, &texts), &texts, &what);
+    (restored, before)
+}
+
 #[test]
 fn kills_and_rescaling_change_no_window() {
-    let (mut restored, mut before) = (0, 0);
-    for seed in 0..60 {
-        let random = &mut StdRng::seed_from_u64(seed);
-        let splits = Arc::new(splits(random, 5, 200));
+    let aggregated = |random: &mut StdRng| {
         let spec = Spec::draw(random);
-        let (storage, published) = (MemoryStorage::seeded(seed), Published::default());
-        let texts = Texts::default();
-        let same = random.random_bool(0.5).then_some(2);
-        for life in 0.. {
-            let layout = Layout { same, ..Layout::draw(random, Delivery::ExactlyOnce) };
-            let topology = built(topology(&splits, (spec, layout), &published, &texts));
-            let options =
-                SimulationOptions::seeded(random.random_range(0..1000)).checkpoints(storage.clone());
-            let mut running = SimulatedTopology::start(topology, options);
-            if life == 5 {
-                let stats = ended(running);
-                assert!(!stats.cut_short && stats.stopped.is_none(), "seed {seed}: {stats:?}");
-                break;
-            }
-            for _ in 0..random.random_range(1..12) {
-                running.run_steps(random.random_range(1..60));
-                running.advance(Duration::from_millis(random.random_range(0..4)));
-                if random.random_bool(0.05) {
-                    running.crash(["clicks", "windows", "sink"][random.random_range(0..3)]);
-                }
-            }
-            let checkpoints = running.stats().checkpoints.expect("it takes checkpoints");
-            restored += u32::from(checkpoints.resumed_from.is_some());
-            before += u32::from(!published.sorted().is_empty());
-            if running.has_ended() {
-                break;
-            }
-            kill(running, &storage);
-        }
-        assert_same(
-            &published.sorted(),
-            &spec.expected(&splits, &texts),
-            &texts,
-            &format!("seed {seed}, {spec:?}"),
-        );
-    }
-    assert!(restored > 30 && before > 30, "{restored} restored, {before} after rows");
+        let settings = spec.settings();
+        (spec, move || aggregated(&settings))
+    };
+    let all: Vec<(u32, u32)> = (0..60).map(|seed| lives(seed, aggregated)).collect();
+    let (restored, before): (Vec<u32>, Vec<u32>) = all.into_iter().unzip();
+    assert!(restored.iter().sum::<u32>() > 30 && before.iter().sum::<u32>() > 30, "{restored:?}, {before:?}");
+}
+
+#[test]
+fn kills_and_rescaling_change_no_window_of_whole_tuples() {
+    let whole = |random: &mut StdRng| {
+        // Those end at multiples of the slide, these begin there.
+        let (length, slide) = [(60, 60), (90, 30), (240, 60)][random.random_range(0..3)];
+        let spec = Spec { kind: Kind::Time { length, slide, offset: 0 }, is_invertible: true };
+        (spec, whole(length, slide))
+    };
+    let all: Vec<(u32, u32)> = (0..30).map(|seed| lives(seed, whole)).collect();
+    let (restored, before): (Vec<u32>, Vec<u32>) = all.into_iter().unzip();
+    assert!(restored.iter().sum::<u32>() > 10 && before.iter().sum::<u32>() > 10, "{restored:?}, {before:?}");
 }

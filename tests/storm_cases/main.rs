@@ -4,6 +4,7 @@
 //! * [`groupings`]: `GroupingTest` and its kin, through the whole runtime.
 //! * [`links`]: what `JCQueueTest` and the back-pressure tests ask of queues.
 //! * [`state`]: `CheckpointSpoutTest`, `InMemoryKeyValueStateTest`, and Trident's counts of words.
+//! * [`windows`]: `WindowManagerTest`, `WaterMarkEventGeneratorTest`, `SlidingWindowTest` and `TumblingWindowTest`.
 //!
 //! Not here: what belongs to several processes (locality scopes, transport, serialised hops), and
 //! `TopologyIntegrationTest.testKryoDecoratorsConfig`, since there is no Kryo and nothing in its
@@ -18,3 +19,4 @@ mod in_order;
 mod links;
 mod state;
 mod topologies;
+mod windows;
