@@ -15,7 +15,7 @@
 //!   counts, and tells all keys when the watermark has reached the end of a window.
 //!
 //! What windows tell is counted and dropped. `rate` is the tuples in a second that come into windows, `rows` the results,
-//! `bytes_per_key` the memory of the process by the keys.
+//! `process_bytes_per_key` the memory of the process by the keys.
 
 use std::collections::HashMap;
 use std::process::ExitCode;
@@ -195,7 +195,7 @@ fn run(options: &Options) -> Result<(), Failure> {
             "config": { "keys": options.keys, "per_second": options.per_second, "delivery": options.delivery, "functions": options.functions },
             "rate": (after - before) as f64 / seconds,
             "rows": (rows_after - rows_before) as f64 / seconds,
-            "bytes_per_key": bytes,
+            "process_bytes_per_key": bytes,
         })
     );
     running.kill();

@@ -8,6 +8,7 @@
 #   scripts/bench.sh tracking [--json]
 #   scripts/bench.sh wire     [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
 #   scripts/bench.sh state    [--json] [--no-wait] [--quick] [--rounds N] [--seconds S] [--only PART]
+#   scripts/bench.sh windows  [--json] [--no-wait] [--quick] [--rounds N] [--seconds S]
 #
 # core      spout→null, spout→identity→null and word count, at most once and at least once
 # latency   from the scheduled emit of a line to the count of its words, at half of the saturated rate
@@ -20,6 +21,9 @@
 #           state, by hand and by Flink; sizes, pauses and memory of 10 million keys; recovery after a
 #           kill with a million keys; rows into PostgreSQL beside a plain loop. PART is words, keys,
 #           memory, recovery or postgres
+#
+# windows   windows of a minute over a million keys: tumbling, one each second, sessions, with a checkpoint each
+#           second, and beside all of them a bolt written by hand without state
 #
 # All cases run once per round, in turn (A B C A B C …), so that whatever else the machine does hits
 # all alike. After its own builds and before the first case, the script waits until other work takes at
@@ -114,7 +118,7 @@ run_rounds() {
 }
 declare -A suffix=([cpu_ns_per_tuple]=", processor" [memory_kib_max]=", memory" [p50_us]=", p50" [p99_us]=", p99" [p999_us]=", p99.9" [p50]=", p50" [p90]=", p90" [p99]=", p99" [p999]=", p99.9" [max]=", max"
   [barrier_us]=", at a barrier" [barrier_processor_us]=", at a barrier, processor" [longest_us]=", longest" [longest_processor_us]=", longest, processor"
-  [full_bytes_per_key]=", full" [delta_percent]=", after 1 % has changed" [p50_ms]=", p50" [p99_ms]=", p99" [squall_rate]=" by squall" [loop_rate]=" by a loop")
+  [full_bytes_per_key]=", full" [process_bytes_per_key]=", memory" [delta_percent]=", after 1 % has changed" [p50_ms]=", p50" [p99_ms]=", p99" [squall_rate]=" by squall" [loop_rate]=" by a loop")
 
 # Waits for a quiet machine, unless --no-wait; sets $busy.
 quiet_down() { if [ -n "$wait" ]; then wait_until_quiet; else measure_busy; fi; }
@@ -541,8 +545,33 @@ bench_state_postgres() {
   show_part "thousand rows/s" 1e-3
 }
 
+bench_windows() {
+  local keys=1000000 before=10 windows of
+  [ -n "$quick" ] && keys=100000 before=2
+  log "building benches/windows.rs"
+  windows=$(cargo bench --bench windows --no-run --message-format=json |
+    sed -n 's/.*"name":"windows".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+  quiet_down
+  show_machine
+  # Each key comes once a second of event time.
+  of="--keys $keys --per-second $keys --warmup $before --seconds $seconds"
+  add "hand" "$windows hand $of"
+  add "tumbling" "$windows tumbling $of"
+  add "sliding" "$windows sliding $of"
+  add "session" "$windows session $of"
+  add "tumbling, exactly-once" "$windows tumbling --delivery exactly-once $of"
+  ratio "sliding to tumbling" "sliding" "tumbling" min 0.5
+  ratio "a checkpoint each second" "tumbling, exactly-once" "tumbling" min 0.7
+  ratio "to hand-written" "tumbling" "hand" - 0
+  run_rounds "rate process_bytes_per_key"
+  mv "$results" "$work/all"
+  show_of '' "M/s" 1e-6
+  : >"$ratios"
+  show_of ', memory' "bytes of the process for each key" 1
+}
+
 case $what in
-  core | latency | peers | idle | tracking | wire | state) "bench_$what" ;;
+  core | latency | peers | idle | tracking | wire | state | windows) "bench_$what" ;;
   -h | --help) usage ;;
   *) wrong_usage ;;
 esac

@@ -11,7 +11,7 @@
 //! * `grid` cuts time into slices and says which windows a slice belongs to; `spec` is what windows there are. Both are pure.
 //! * `aggregate` is what is made of tuples; `functions` are those that documents name. `exact_sum` and `kept` are what they
 //!   keep.
-//! * `time_source`: event time, or the clock.
+//! * `time_source`: event time, or the clock. `slice_store`: the slices of a key.
 //! * `time_engine`, `session_engine`, `row_engine`, behind `engine`: the state of a key, and what its timers do.
 //! * `bolt`, `teller`: the bolt around it; `late`: what comes too late.
 //! * `windowed`: bolts that see all tuples of a window, over `tuple_engine`, which keeps them (`stored_tuple`) and hands them
@@ -30,6 +30,7 @@ mod kept;
 mod late;
 mod row_engine;
 mod session_engine;
+mod slice_store;
 mod spec;
 mod stored_tuple;
 mod teller;

@@ -43,7 +43,7 @@ impl<A: Aggregate> RowEngine<A> {
         fire: &mut Fire<'_, A::Output>,
     ) -> Result<Added, TaskError> {
         if let Some(source) = self.source.clone() {
-            while source.overdue(out)?.is_some() {
+            while source.overdue(at, out)?.is_some() {
                 self.due(aggregate, out, fire)?;
             }
         }

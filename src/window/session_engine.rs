@@ -51,7 +51,7 @@ impl<A: Aggregate> SessionEngine<A> {
         out: &mut Outputs<'_>,
         fire: &mut Fire<'_, A::Output>,
     ) -> Result<Added, TaskError> {
-        while let Some(due) = self.source.overdue(out)? {
+        while let Some(due) = self.source.overdue(at, out)? {
             self.due(aggregate, due, out, fire)?;
         }
         let (mut start, mut end) = (at.0, later(at, gap).0);
@@ -65,7 +65,7 @@ impl<A: Aggregate> SessionEngine<A> {
                 merged.push(session.0);
             }
         }
-        let now = self.source.now(out);
+        let now = self.source.now_for(at, out);
         if is_over(later(Timestamp(end), self.lateness), now) {
             return Ok(Added::Late);
         }

@@ -9,15 +9,18 @@
 //! 3. Where windows overlap and the aggregate can be inverted, `running` is the sum of all slices that were in the last
 //!    window and are still kept. The next window adds what enters and has subtracted what left.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::api::{MapState, Outputs, TaskContext, TaskError, ValueState};
+use crate::api::{Outputs, TaskContext, TaskError, ValueState};
 use crate::tuple::Timestamp;
 use crate::window::aggregate::Aggregate;
 use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
 use crate::window::grid::TimeWindows;
+use crate::window::slice_store::SliceStore;
 use crate::window::time_source::{TimeSource, is_over, later};
 
 pub(super) struct TimeEngine<A: Aggregate> {
@@ -25,7 +28,7 @@ pub(super) struct TimeEngine<A: Aggregate> {
     lateness: Duration,
     discard: bool,
     source: TimeSource,
-    slices: MapState<i64, A::State>,
+    slices: SliceStore<A::State>,
     running: ValueState<Running<A::State>>,
     /// Whether there is a running total: if there is something to gain, and what leaves can be subtracted.
     has_running: bool,
@@ -38,6 +41,8 @@ pub(super) struct TimeEngine<A: Aggregate> {
 struct Running<S> {
     until: i64,
     total: S,
+    /// How many they are.
+    slices: i64,
 }
 
 impl<A: Aggregate> TimeEngine<A> {
@@ -50,12 +55,13 @@ impl<A: Aggregate> TimeEngine<A> {
     ) -> Result<TimeEngine<A>, TaskError> {
         let has_gain = !windows.is_tumbling() && windows.slices() > 2;
         let has_running = has_gain && lateness.is_zero() && !discard && aggregate.is_invertible();
+        let slices = SliceStore::register(windows.slices(), context)?;
         Ok(TimeEngine {
             windows,
             lateness,
             discard,
             source,
-            slices: context.map_state("slices")?,
+            slices,
             running: context.value_state("running")?,
             has_running,
             kept: Vec::new(),
@@ -73,7 +79,7 @@ impl<A: Aggregate> TimeEngine<A> {
         out: &mut Outputs<'_>,
         fire: &mut Fire<'_, A::Output>,
     ) -> Result<Added, TaskError> {
-        while let Some(due) = self.source.overdue(out)? {
+        while let Some(due) = self.source.overdue(at, out)? {
             self.due(aggregate, due, out, fire)?;
         }
         let slice = self.windows.slice_of(at).map_err(|error| TaskError::new(error.to_string()))?;
@@ -81,18 +87,27 @@ impl<A: Aggregate> TimeEngine<A> {
         if windows.is_empty() {
             return Ok(Added::InGap);
         }
-        let now = self.source.now(out);
+        let now = self.source.now_for(at, out);
         let gone = later(self.windows.end_of(*windows.end()), self.lateness);
         if is_over(gone, now) {
             return Ok(Added::Late);
         }
-        self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))??;
-        if self.has_running {
+        let (added, is_new) =
+            self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))?;
+        added?;
+        // What happened before the watermark may be of a slice that the last window had.
+        let is_behind = now.is_some_and(|now| at < now);
+        if is_behind && self.has_running {
             let running = self.running.get(out)?.filter(|running| slice < running.until);
             if let Some(mut running) = running.cloned() {
                 aggregate.add(&mut running.total, item)?;
+                running.slices += i64::from(is_new);
                 self.running.set(out, running)?;
             }
+        }
+        // The timer is set for a slice that is there.
+        if !is_new && !is_behind {
+            return Ok(Added::Counted);
         }
         let mut next = gone;
         for window in windows {
@@ -118,12 +133,16 @@ impl<A: Aggregate> TimeEngine<A> {
         out: &mut Outputs<'_>,
         fire: &mut Fire<'_, A::Output>,
     ) -> Result<(), TaskError> {
-        self.look(out)?;
         let ended = self.windows.last_ended(at);
-        if let Some(window) = ended.filter(|window| self.windows.end_of(*window) == at) {
-            if self.has_running {
-                self.tell_running(aggregate, window, out, fire)?;
-            } else {
+        let ending = ended.filter(|window| self.windows.end_of(*window) == at);
+        if let (Some(window), true) = (ending, self.has_running) {
+            if let Some(next) = self.tell_running(aggregate, window, out, fire)? {
+                return self.source.set(out, Some(next));
+            }
+            self.look(out)?;
+        } else {
+            self.look(out)?;
+            if let Some(window) = ending {
                 self.tell(aggregate, window, Firing::OnTime, out, fire)?;
             }
         }
@@ -165,10 +184,7 @@ impl<A: Aggregate> TimeEngine<A> {
 
     /// Notes which slices the key has.
     fn look(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        self.kept.clear();
-        self.kept.extend(self.slices.entries(out)?.map(|(slice, _)| *slice));
-        self.kept.sort_unstable();
-        Ok(())
+        self.slices.list(out, &mut self.kept)
     }
 
     /// Tells what a window has, if there is anything.
@@ -183,10 +199,10 @@ impl<A: Aggregate> TimeEngine<A> {
         let Some(span) = self.windows.span(window) else { return Ok(()) };
         let (first, behind) = self.windows.slices_of(window);
         let inside = self.kept.iter().copied().filter(|slice| (first..behind).contains(slice));
-        let inside: smallvec::SmallVec<[i64; 8]> = inside.collect();
+        let inside: SmallVec<[i64; 8]> = inside.collect();
         let output = match inside.as_slice() {
             [] => return Ok(()),
-            [slice] => self.slices.get(out, slice)?.map(|state| Ok(aggregate.output(state))),
+            [slice] => self.slices.get(out, *slice)?.map(|state| Ok(aggregate.output(state))),
             slices => Some(self.sum(aggregate, slices, out)?.map(|total| aggregate.output(&total))),
         };
         if let Some(output) = output {
@@ -201,6 +217,15 @@ impl<A: Aggregate> TimeEngine<A> {
         Ok(())
     }
 
+    /// Slices of a range that may be there: all of them, if they are few.
+    fn present(&mut self, range: Range<i64>, out: &mut Outputs<'_>) -> Result<SmallVec<[i64; 8]>, TaskError> {
+        if range.end - range.start <= 8 {
+            return Ok(range.collect());
+        }
+        self.look(out)?;
+        Ok(self.kept.iter().copied().filter(|slice| range.contains(slice)).collect())
+    }
+
     /// The sum of slices, or why there is none.
     fn sum(
         &self,
@@ -210,7 +235,7 @@ impl<A: Aggregate> TimeEngine<A> {
     ) -> Result<Result<A::State, TaskError>, TaskError> {
         let mut total = aggregate.empty();
         for slice in slices {
-            let Some(state) = self.slices.get(out, slice)? else { continue };
+            let Some(state) = self.slices.get(out, *slice)? else { continue };
             if let Err(error) = aggregate.combine(&mut total, state) {
                 return Ok(Err(error));
             }
@@ -218,48 +243,45 @@ impl<A: Aggregate> TimeEngine<A> {
         Ok(Ok(total))
     }
 
-    /// Tells what a window has, from the total of the one before.
+    /// Tells what a window has, from the total of the one before, and removes the slices that no other needs. Returns when
+    /// the next window ends, if it has tuples already.
     fn tell_running(
         &mut self,
         aggregate: &A,
         window: i64,
         out: &mut Outputs<'_>,
         fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
-        let Some(span) = self.windows.span(window) else { return Ok(()) };
-        let (_, behind) = self.windows.slices_of(window);
+    ) -> Result<Option<Timestamp>, TaskError> {
+        let Some(span) = self.windows.span(window) else { return Ok(None) };
+        let (first, behind) = self.windows.slices_of(window);
         let (leave_before, _) = self.windows.slices_of(window + 1);
         let before = self.running.get(out)?.cloned();
-        let until = before.as_ref().map_or(i64::MIN, |running| running.until);
-        let entering = self.kept.iter().copied().filter(|slice| (until..behind).contains(slice));
-        let entering: smallvec::SmallVec<[i64; 8]> = entering.collect();
-        let added = self.sum(aggregate, &entering, out)?;
-        let total = match before {
-            None => added,
-            Some(mut running) => added.and_then(|added| {
-                aggregate.combine(&mut running.total, &added)?;
-                Ok(running.total)
-            }),
-        };
-        let mut total = match total {
-            Ok(total) => total,
-            Err(error) => {
+        let mut running =
+            before.unwrap_or_else(|| Running { until: first, total: aggregate.empty(), slices: 0 });
+        for slice in self.present(running.until.max(first)..behind, out)? {
+            let Some(state) = self.slices.get(out, slice)? else { continue };
+            if let Err(error) = aggregate.combine(&mut running.total, state) {
                 self.running.clear(out)?;
                 fire(out, Extent::Time(span), Firing::OnTime, Err(error));
-                return Ok(());
+                return Ok(None);
             }
-        };
-        fire(out, Extent::Time(span), Firing::OnTime, Ok(aggregate.output(&total)));
-        let mut is_kept = self.kept.last().is_some_and(|last| *last >= leave_before);
-        for slice in self.kept.iter().take_while(|slice| **slice < leave_before) {
+            running.slices += 1;
+        }
+        fire(out, Extent::Time(span), Firing::OnTime, Ok(aggregate.output(&running.total)));
+        let mut is_kept = true;
+        for slice in self.present(first..leave_before.min(behind), out)? {
             let Some(state) = self.slices.get(out, slice)? else { continue };
             // Without a total, the next window is the sum of all its slices.
-            is_kept &= aggregate.invert(&mut total, state).is_ok();
+            is_kept &= aggregate.invert(&mut running.total, state).is_ok();
+            self.slices.remove(out, slice)?;
+            running.slices -= 1;
         }
-        match is_kept {
-            true => self.running.set(out, Running { until: behind, total })?,
-            false => self.running.clear(out)?,
+        if !is_kept || running.slices == 0 {
+            self.running.clear(out)?;
+            return Ok(None);
         }
-        Ok(())
+        running.until = behind;
+        self.running.set(out, running)?;
+        Ok(Some(self.windows.end_of(window + 1)))
     }
 }

@@ -98,16 +98,26 @@ impl TimeSource {
         Ok(Some(due))
     }
 
-    /// In processing time a timer is called a little after its moment. The moment of what is due already, and must be
-    /// done before a tuple that comes now is looked at.
+    /// How far time has come for a tuple: by the clock, to the moment at which it came.
     #[inline]
-    pub(super) fn overdue(&self, out: &mut Outputs<'_>) -> Result<Option<Timestamp>, TaskError> {
+    pub(super) fn now_for(&self, came: Timestamp, out: &Outputs<'_>) -> Option<Timestamp> {
+        match self {
+            TimeSource::Event(_) => out.watermark(),
+            TimeSource::Processing { .. } => Some(came),
+        }
+    }
+
+    /// By the clock, a timer is called a little after its moment. The moment of what was due when a tuple came, and must be
+    /// done before the tuple is looked at.
+    #[inline]
+    pub(super) fn overdue(
+        &self,
+        came: Timestamp,
+        out: &mut Outputs<'_>,
+    ) -> Result<Option<Timestamp>, TaskError> {
         match self {
             TimeSource::Event(_) => Ok(None),
-            TimeSource::Processing { .. } => {
-                let now = self.now(out);
-                Ok(self.due(out)?.filter(|due| now.is_some_and(|now| *due <= now)))
-            }
+            TimeSource::Processing { .. } => Ok(self.due(out)?.filter(|due| *due <= came)),
         }
     }
 

@@ -71,7 +71,7 @@ impl TupleEngine {
         out: &mut Outputs<'_>,
         call: &mut Call<'_>,
     ) -> Result<bool, TaskError> {
-        while let Some(due) = self.source.overdue(out)? {
+        while let Some(due) = self.source.overdue(at, out)? {
             self.due(due, out, call)?;
         }
         let is_event = matches!(self.source, TimeSource::Event(_));
@@ -238,7 +238,7 @@ impl TupleEngine {
         let key = out.key().to_vec();
         call(&window, out)?;
         // The bolt may have named others.
-        Ok(out.set_key(key).map_err(|error| TaskError::new(error.to_string()))?)
+        out.set_key(key).map_err(|error| TaskError::new(error.to_string()))
     }
 
     fn drop_all(&self, gone: &[Known], out: &mut Outputs<'_>) -> Result<(), TaskError> {

@@ -14,6 +14,8 @@ mod call;
 mod function;
 mod numbers;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use call::Call;
 pub use function::Function;
