@@ -53,6 +53,13 @@ pub enum RowsError {
         "the slide is at least 1 tuple and at most as many as a window has: others would belong to no window"
     )]
     Slide,
+    /// Windows of too many parts.
+    #[error(
+        "a window would have {0} parts (the tuples, by the greatest common divisor of both), and may have {max}: choose a slide \
+         that divides the length",
+        max = TimeWindows::SLICES_MAX
+    )]
+    Slices(i64),
     /// A time-out of windows that overlap.
     #[error("a time-out goes with windows that do not overlap: leave out the slide")]
     Timeout,
@@ -81,7 +88,12 @@ impl RowWindows {
         if !(1..=length).contains(&slide) {
             return Err(RowsError::Slide);
         }
-        Ok(RowWindows { length, slide, timeout: None })
+        let windows = RowWindows { length, slide, timeout: None };
+        let slices = length / windows.slice();
+        if slices > TimeWindows::SLICES_MAX {
+            return Err(RowsError::Slices(slices));
+        }
+        Ok(windows)
     }
 
     /// All tuples: the result is told when the input has ended, and early.

@@ -92,7 +92,7 @@ impl Kind {
     fn settings(self) -> String {
         match self {
             Kind::Time { length, slide, offset } => {
-                format!("length = '{length}s'\nslide = '{slide}s'\noffset = '{offset}s'")
+                format!("length = '{length}s'\nslide = '{slide}s'\ngaps = true\noffset = '{offset}s'")
             }
             Kind::Session { gap } => format!("session = '{gap}s'"),
         }

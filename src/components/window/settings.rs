@@ -4,9 +4,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::components::settings::{Ordered, Period};
+use crate::config::units::show_duration;
 use crate::event_time::{TimeFormat, TimeFormatError};
 use crate::topology::registry::SettingError;
-use crate::window::{Early, Gap, RowWindows, TimeWindows, WindowError, WindowOptions, WindowTime, Windows};
+use crate::window::{
+    Early, Gap, RowWindows, RowsError, TimeWindows, WindowError, WindowOptions, WindowTime, Windows,
+};
 
 /// Settings of [`window`](mod@crate::components::window). One of `length`, `session`, `rows` and `all` says which windows there
 /// are.
@@ -32,6 +35,9 @@ pub struct WindowSettings {
     /// From the begin of a window to the begin of the next, as a duration. Default: `length`, so windows do not overlap.
     #[serde(default)]
     pub slide: Option<Period>,
+    /// Whether `slide` may be longer than `length`, so that tuples between windows belong to none. Default: false.
+    #[serde(default)]
+    pub gaps: bool,
     /// How much later windows begin, as a duration: days with `offset = "6h"` begin at six. Default: 0.
     #[serde(default)]
     pub offset: Option<Period>,
@@ -176,6 +182,7 @@ impl WindowSettings {
         }
         let belongs = [
             ("slide", "length", self.slide.is_some()),
+            ("gaps", "length", self.gaps),
             ("offset", "length", self.offset.is_some()),
             ("time_zone", "length", self.time_zone.is_some()),
             ("slide_rows", "rows", self.slide_rows.is_some()),
@@ -208,6 +215,16 @@ impl WindowSettings {
             };
             SettingError::at(key, error)
         })?;
+        if slide > length && !self.gaps {
+            let (slide, length) = (show_duration(slide), show_duration(length));
+            return Err(SettingError::at(
+                "slide",
+                format!(
+                    "is longer than `length`, {slide} and {length}: tuples between windows would belong to none. Write gaps = true \
+                     if that is meant"
+                ),
+            ));
+        }
         let windows = match &self.time_zone {
             None => windows,
             Some(zone) => windows.in_time_zone(zone).map_err(|error| SettingError::at("time_zone", error))?,
@@ -223,7 +240,7 @@ impl WindowSettings {
 
     fn row_windows(&self, rows: i64) -> Result<RowWindows, SettingError> {
         let windows = RowWindows::sliding(rows, self.slide_rows.unwrap_or(rows)).map_err(|error| {
-            let key = if error == crate::window::RowsError::Slide { "slide_rows" } else { "rows" };
+            let key = if error == RowsError::Length { "rows" } else { "slide_rows" };
             SettingError::at(key, error)
         })?;
         match self.timeout {

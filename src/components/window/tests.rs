@@ -120,8 +120,10 @@ fn windows_that_overlap_share_their_slices() {
 
 #[test]
 fn a_gap_between_windows_is_counted() {
-    let mut clicks =
-        bolt("window", "time = 'at'\nlength = '10s'\nslide = '30s'\naggregate = { clicks = 'count()' }");
+    let mut clicks = bolt(
+        "window",
+        "time = 'at'\nlength = '10s'\nslide = '30s'\ngaps = true\naggregate = { clicks = 'count()' }",
+    );
     clicks.execute_all([click("/", 5, 1), click("/", 12, 2), click("/a", 31, 2)]);
     end(&mut clicks);
     assert_eq!(rows(&mut clicks), ["0 10 1", "30 40 1"]);
@@ -404,8 +406,14 @@ fn wrong_settings_say_what_to_write() {
     check("length = '1day'\ntime_zone = 'Mars/Olympus'\ntime = 'at'", "Olympus");
     check("length = '1m'\noffset = '2m'\ntime = 'at'", "less than the distance");
     check("session = '0s'\ntime = 'at'", "more than 0");
+    check(
+        "length = '1m'\nslide = '5m'\ntime = 'at'",
+        "`length`, 5m and 1m: tuples between windows would belong to none",
+    );
+    check("rows = 5\ngaps = true", "goes with `length` only");
     check("rows = 0", "at least 1");
     check("rows = 5\nslide_rows = 6", "at most as many");
+    check("rows = 1000000\nslide_rows = 7", "1000000 parts");
     check("rows = 4\nslide_rows = 2\ntimeout = '1s'\nclock = 'processing'", "do not overlap");
     check("rows = 4\nslide = '1s'", "goes with `length` only");
     check("all = true\nend = 'e'", "no start and no end");
