@@ -16,6 +16,7 @@
 //!
 //! This module runs nothing: the runtime implements [`OutputCollector`] and passes itself to the outputs.
 
+mod anchoring;
 mod backing_map;
 mod batch;
 mod bolt;

@@ -214,12 +214,7 @@ impl<'a> Outputs<'a> {
             all.extend_from_slice(&own);
         }
         let first = if all.is_empty() { Anchor::NONE } else { all.remove(0) };
-        let outer_anchor = std::mem::replace(&mut self.state.anchor, first);
-        let outer_extras = std::mem::replace(&mut self.state.extra_anchors, all);
-        let result = self.emit_at(index, values);
-        self.state.anchor = outer_anchor;
-        self.state.extra_anchors = outer_extras;
-        result
+        self.with_anchors(first, all, |out| out.emit_at(index, values))
     }
 
     /// Emits to a named stream without anchor: if the tuple is lost, it is not replayed.

@@ -355,6 +355,27 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
         } else {
             check.require_grouping("by", &self.by);
         }
+        let (windows, options) = (&self.windows, &self.options);
+        if self.needs_time() && self.time.is_none() {
+            check.refuse("time", "windows of event time need the field that has the time of a tuple");
+        }
+        if options.time == WindowTime::Processing && self.time.is_some() {
+            check.refuse("time", "goes with event time only");
+        }
+        let shares_tuples = match windows {
+            Windows::Time(windows) => !windows.is_tumbling(),
+            Windows::Session(_) => true,
+            Windows::Rows(rows) => !rows.is_tumbling(),
+        };
+        if options.discard && shares_tuples {
+            check.refuse(
+                "mode",
+                "results can be discarded where windows do not share tuples, and not in sessions",
+            );
+        }
+        if matches!(windows, Windows::Session(Gap::Fixed(Duration::ZERO))) {
+            check.refuse("session", "the gap must be more than 0");
+        }
         if self.needs_time() && !check.has_event_time() {
             check.refuse(
                 "time",
@@ -442,7 +463,8 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
     fn event_timer(&mut self, _: EventTimer, at: Timestamp, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
         let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
-        task.engine.due(aggregate, at, out, &mut fire)
+        task.engine.due(aggregate, at, out, &mut fire)?;
+        task.forget_empty(out)
     }
 
     fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
@@ -451,12 +473,23 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
         if task.early == Some(timer) {
             return task.engine.early(aggregate, out, &mut fire);
         }
-        task.engine.due_by_clock(aggregate, out, &mut fire)
+        task.engine.due_by_clock(aggregate, out, &mut fire)?;
+        task.forget_empty(out)
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
         let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
         task.engine.finish(aggregate, out, &mut fire)
+    }
+}
+
+impl<A: Aggregate> Task<A> {
+    /// Of a key without windows, nothing is kept.
+    fn forget_empty(&self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+        match self.since {
+            Some(since) if self.engine.is_empty(out)? => Ok(since.clear(out)?),
+            _ => Ok(()),
+        }
     }
 }

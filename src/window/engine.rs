@@ -119,6 +119,17 @@ impl<A: Aggregate> Engine<A> {
         })
     }
 
+    /// Whether the key has no windows any more.
+    pub(super) fn is_empty(&self, out: &mut Outputs<'_>) -> Result<bool, TaskError> {
+        match self {
+            Engine::Time(_) | Engine::Session(_) => {
+                self.source().map_or(Ok(false), |source| Ok(source.due(out)?.is_none()))
+            }
+            // Their tuples are numbered on.
+            Engine::Rows(_) => Ok(false),
+        }
+    }
+
     fn source(&self) -> Option<&TimeSource> {
         match self {
             Engine::Time(engine) => Some(engine.source()),

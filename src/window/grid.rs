@@ -168,7 +168,7 @@ impl TimeWindows {
     pub const SLICES_MAX: i64 = 10_000;
 
     /// Windows that follow one another without gaps. Those of whole weeks begin on Mondays, others at multiples of their
-    /// length since 1970, in UTC.
+    /// length since 1970, in UTC; days are counted from Monday, 1970-01-05.
     ///
     /// # Errors
     /// When the length is zero or too long.
@@ -251,6 +251,15 @@ impl TimeWindows {
     /// How many slices a window has.
     pub(crate) fn slices(&self) -> i64 {
         self.length
+    }
+
+    /// How many slices end in so long, about.
+    pub(crate) fn slices_in(&self, span: Duration) -> i64 {
+        let size = match &self.grid {
+            Grid::Fixed { size, .. } => *size,
+            Grid::Days { days, .. } => days.saturating_mul(DAY),
+        };
+        i64::try_from(span.as_nanos()).unwrap_or(i64::MAX) / size
     }
 
     /// The slice of a moment.

@@ -2,7 +2,7 @@
 //!
 //! Tuples are numbered by key, and slices are ranges of these numbers, as in windows of time: window j ends in front of
 //! tuple (j + 1) · `slide` and has the last `length` before that. Like this, the first windows are shorter, as in Storm.
-//! A window with a time-out ends at the latest so long after its first tuple; then the key begins anew.
+//! A window with a time-out ends at the latest so long after its first tuple; the next one begins behind the numbers that it would have had.
 
 use crate::api::{MapState, Outputs, TaskContext, TaskError, ValueState};
 use crate::window::aggregate::Aggregate;
@@ -78,7 +78,11 @@ impl<A: Aggregate> RowEngine<A> {
         if let Some(source) = &self.source {
             source.set(out, None)?;
         }
-        self.rows.clear(out)?;
+        // The next window begins behind this one, as if it had been full.
+        let slide = self.windows.slide;
+        self.rows.update(out, |rows| {
+            *rows = (*rows - 1).div_euclid(slide).saturating_add(1).saturating_mul(slide)
+        })?;
         self.drop_before(i64::MAX, out)
     }
 

@@ -1,7 +1,8 @@
 //! Sessions: windows that last as long as no gap is longer than a span of time.
 //!
 //! For each key there is a state for each session that is not forgotten. A tuple belongs to the span from its time to
-//! `gap` later. Sessions that this span overlaps or touches become one. The timer is set to the end of the first session,
+//! `gap` later. Sessions that this span overlaps become one. Those that it touches do not: a watermark may end one of them
+//! before a tuple of the same moment comes. The timer is set to the end of the first session,
 //! or earlier: when tuples come, the end of a session grows, and the timer is only moved when it is called.
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::api::{MapState, Outputs, TaskContext, TaskError};
 use crate::tuple::Timestamp;
 use crate::window::aggregate::Aggregate;
 use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
-use crate::window::grid::Window;
+use crate::window::grid::{Window, WindowError};
 use crate::window::time_source::{TimeSource, is_over, later};
 
 pub(super) struct SessionEngine<A: Aggregate> {
@@ -54,13 +55,16 @@ impl<A: Aggregate> SessionEngine<A> {
         while let Some(due) = self.source.overdue(at, out)? {
             self.due(aggregate, due, out, fire)?;
         }
+        if later(at, gap) == Timestamp(i64::MAX) {
+            return Err(TaskError::new(WindowError::OutOfRange(at).to_string()));
+        }
         let (mut start, mut end) = (at.0, later(at, gap).0);
         self.look(out)?;
-        // In order of their starts, because a session that has grown may touch the next one.
+        // In order of their starts, because a session that has grown may overlap the next one.
         let mut merged = smallvec::SmallVec::<[i64; 2]>::new();
-        let touches = |(start, end): (i64, i64), other: (i64, i64)| other.0 <= end && start <= other.1;
+        let overlaps = |(start, end): (i64, i64), other: (i64, i64)| other.0 < end && start < other.1;
         for session in self.kept.iter().copied() {
-            if touches((start, end), session) {
+            if overlaps((start, end), session) {
                 (start, end) = (start.min(session.0), end.max(session.1));
                 merged.push(session.0);
             }

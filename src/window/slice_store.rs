@@ -29,7 +29,7 @@ impl<S> Default for Slices<S> {
 }
 
 impl<S: StateValue> SliceStore<S> {
-    /// For windows of so many slices.
+    /// For so many slices that are open at a time, at least.
     pub(super) fn register(slices: i64, context: &TaskContext) -> Result<SliceStore<S>, TaskError> {
         Ok(match slices <= FEW {
             true => SliceStore::Few(context.value_state("slices")?),

@@ -142,7 +142,7 @@ impl RowWindows {
 pub struct Early {
     /// So long after the first tuple since the last result, by the clock.
     pub every: Option<Duration>,
-    /// When so many tuples of the key have come since the last result.
+    /// Each time so many tuples of the key have come.
     pub rows: Option<u64>,
 }
 

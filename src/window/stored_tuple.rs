@@ -70,6 +70,19 @@ impl Sources {
         Sources { known: HashMap::new(), declared: streams.collect() }
     }
 
+    /// The inputs of a task with their fields: what the meaning of stored values depends on.
+    pub(super) fn shown(context: &TaskContext) -> String {
+        let sources = Sources::of(context).declared;
+        let inputs = context.inputs().iter().map(|input| {
+            let is_of =
+                |source: &&SourceMeta| source.component == input.component && source.stream == input.stream;
+            let fields =
+                sources.iter().find(is_of).map(|source| source.fields.to_string()).unwrap_or_default();
+            format!("{}.{} ({fields})", input.component, input.stream)
+        });
+        inputs.collect::<Vec<_>>().join(", ")
+    }
+
     /// Remembers where a tuple came from.
     pub(super) fn remember(&mut self, input: &Input<'_>) {
         let key = (

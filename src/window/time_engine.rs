@@ -55,7 +55,8 @@ impl<A: Aggregate> TimeEngine<A> {
     ) -> Result<TimeEngine<A>, TaskError> {
         let has_gain = !windows.is_tumbling() && windows.slices() > 2;
         let has_running = has_gain && lateness.is_zero() && !discard && aggregate.is_invertible();
-        let slices = SliceStore::register(windows.slices(), context)?;
+        let slices =
+            SliceStore::register(windows.slices().saturating_add(windows.slices_in(lateness)), context)?;
         Ok(TimeEngine {
             windows,
             lateness,
@@ -95,9 +96,9 @@ impl<A: Aggregate> TimeEngine<A> {
         let (added, is_new) =
             self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))?;
         added?;
-        // What happened before the watermark may be of a slice that the last window had.
+        // It may be of a slice that the last window had.
         let is_behind = now.is_some_and(|now| at < now);
-        if is_behind && self.has_running {
+        if self.has_running {
             let running = self.running.get(out)?.filter(|running| slice < running.until);
             if let Some(mut running) = running.cloned() {
                 aggregate.add(&mut running.total, item)?;
@@ -134,15 +135,24 @@ impl<A: Aggregate> TimeEngine<A> {
         fire: &mut Fire<'_, A::Output>,
     ) -> Result<(), TaskError> {
         let ended = self.windows.last_ended(at);
-        let ending = ended.filter(|window| self.windows.end_of(*window) == at);
-        if let (Some(window), true) = (ending, self.has_running) {
-            if let Some(next) = self.tell_running(aggregate, window, out, fire)? {
+        // Where a time zone skips a day, two windows end at once.
+        let is_ending = |window: &i64| self.windows.end_of(*window) == at;
+        let ending = ended.filter(is_ending).map_or(0..0, |last| {
+            let first = (0..).map(|back| last - back).take_while(is_ending).last();
+            first.unwrap_or(last)..last + 1
+        });
+        if self.has_running && !ending.is_empty() {
+            let mut next = None;
+            for window in ending {
+                next = self.tell_running(aggregate, window, out, fire)?;
+            }
+            if let Some(next) = next {
                 return self.source.set(out, Some(next));
             }
             self.look(out)?;
         } else {
             self.look(out)?;
-            if let Some(window) = ending {
+            for window in ending {
                 self.tell(aggregate, window, Firing::OnTime, out, fire)?;
             }
         }

@@ -43,6 +43,16 @@ impl TimeSource {
         })
     }
 
+    /// Whether a timer in event time is this one.
+    pub(super) fn is_event_timer(&self, timer: EventTimer) -> bool {
+        matches!(self, TimeSource::Event(own) if *own == timer)
+    }
+
+    /// Whether a timer by the clock is this one.
+    pub(super) fn is_timer(&self, timer: Timer) -> bool {
+        matches!(self, TimeSource::Processing { timer: own, .. } if *own == timer)
+    }
+
     /// How far time has come: what ends at this moment or before is over.
     #[inline]
     pub(super) fn now(&self, out: &Outputs<'_>) -> Option<Timestamp> {

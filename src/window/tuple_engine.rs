@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{Input, MapState, Outputs, TaskContext, TaskError, ValueState};
 use crate::tuple::Timestamp;
+use crate::window::firing::Added;
+use crate::window::grid::WindowError;
 use crate::window::stored_tuple::{Sources, StoredTuple};
 use crate::window::time_source::{TimeSource, WindowTime};
 use crate::window::tuple_window::{Measure, TupleWindow};
@@ -63,34 +65,44 @@ impl TupleEngine {
         })
     }
 
-    /// Adds a tuple to the windows of the key of the call. Returns whether its turn has not passed.
+    /// Adds a tuple to the windows of the key of the call.
     pub(super) fn add(
         &mut self,
         at: Timestamp,
         input: &Input<'_>,
         out: &mut Outputs<'_>,
         call: &mut Call<'_>,
-    ) -> Result<bool, TaskError> {
+    ) -> Result<Added, TaskError> {
         while let Some(due) = self.source.overdue(at, out)? {
             self.due(due, out, call)?;
         }
         let is_event = matches!(self.source, TimeSource::Event(_));
         if is_event && out.watermark().is_some_and(|watermark| at < watermark) {
-            return Ok(false);
+            return Ok(Added::Late);
+        }
+        let mut progress = self.progress.get(out)?.cloned().unwrap_or_default();
+        let end = match self.slide {
+            Measure::Rows(_) => at.0.saturating_add(1),
+            Measure::Time(slide) => end_behind(at.0.max(progress.ended.unwrap_or(i64::MIN)), as_nanos(slide)),
+        };
+        if end == NEVER {
+            return Err(TaskError::new(WindowError::OutOfRange(at).to_string()));
+        }
+        if let (Measure::Time(_), Measure::Time(length)) = (self.slide, self.length)
+            && at.0 < end.saturating_sub(as_nanos(length))
+        {
+            return Ok(Added::InGap);
         }
         self.sources.remember(input);
-        let came = self.progress.update(out, |progress| {
-            progress.came += 1;
-            progress.came
-        })?;
-        self.tuples.insert(out, (at.0, came), StoredTuple::of(input))?;
+        progress.came += 1;
+        self.tuples.insert(out, (at.0, progress.came), StoredTuple::of(input))?;
+        self.progress.set(out, progress)?;
         match self.slide {
             // By the clock, its turn is now.
             Measure::Rows(_) if !is_event => self.take(NEVER, out, call)?,
-            Measure::Rows(_) => self.source.set_earlier(out, Timestamp(at.0.saturating_add(1)))?,
-            Measure::Time(_) => self.set_timer(false, out)?,
+            Measure::Rows(_) | Measure::Time(_) => self.source.set_earlier(out, Timestamp(end))?,
         }
-        Ok(true)
+        Ok(Added::Counted)
     }
 
     /// The timer of the key is called for this moment.
@@ -101,11 +113,18 @@ impl TupleEngine {
         call: &mut Call<'_>,
     ) -> Result<(), TaskError> {
         match self.slide {
-            Measure::Rows(_) => self.take(at.0, out, call)?,
+            // What happened before the watermark has its turn, too.
+            Measure::Rows(_) => {
+                let watermark = out.watermark().map_or(i64::MIN, |watermark| watermark.0);
+                self.take(at.0.max(watermark), out, call)?;
+            }
             Measure::Time(_) => self.end_at(at.0, out, call)?,
         }
-        let is_end = out.watermark() == Some(Timestamp(NEVER));
-        self.set_timer(is_end, out)
+        self.set_timer(out)
+    }
+
+    pub(super) fn source(&self) -> &TimeSource {
+        &self.source
     }
 
     /// A timer by the clock is called, for the moment that it was set to.
@@ -130,7 +149,7 @@ impl TupleEngine {
                 }
             },
             Measure::Time(_) => loop {
-                self.set_timer(true, out)?;
+                self.set_timer(out)?;
                 match self.source.due(out)? {
                     Some(due) => self.end_at(due.0, out, call)?,
                     None => return Ok(()),
@@ -208,6 +227,10 @@ impl TupleEngine {
             self.tell(Timestamp(end), (expired, inside), out, call)?;
         }
         self.drop_all(gone, out)?;
+        if gone.len() == known.len() {
+            // Nothing is left of the key. What comes later is behind this end.
+            return Ok(self.progress.clear(out)?);
+        }
         Ok(self.progress.update(out, |progress| progress.ended = Some(end))?)
     }
 
@@ -236,7 +259,7 @@ impl TupleEngine {
             }
         }
         let key = out.key().to_vec();
-        call(&window, out)?;
+        out.unanchored(|out| call(&window, out))?;
         // The bolt may have named others.
         out.set_key(key).map_err(|error| TaskError::new(error.to_string()))
     }
@@ -247,7 +270,7 @@ impl TupleEngine {
     }
 
     /// Sets the timer of the key to the next moment at which something is to be done.
-    fn set_timer(&self, is_end: bool, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn set_timer(&self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let known = self.known(out)?;
         let progress = self.progress.get(out)?.cloned().unwrap_or_default();
         let next = match (self.slide, self.length) {
@@ -256,24 +279,18 @@ impl TupleEngine {
                 known.iter().find(|(key, _)| !is_taken(key)).map(|((at, _), _)| at.saturating_add(1))
             }
             (Measure::Time(slide), Measure::Time(length)) => {
-                let ended = progress.ended.unwrap_or(i64::MIN);
-                let ends =
-                    known.iter().map(|((at, _), _)| (*at, end_behind((*at).max(ended), as_nanos(slide))));
-                ends.into_iter()
-                    .find(|(at, end)| *at >= end.saturating_sub(as_nanos(length)))
-                    .map(|(_, end)| end)
+                let (ended, slide) = (progress.ended.unwrap_or(i64::MIN), as_nanos(slide));
+                let ends = known.iter().map(|((at, _), _)| (*at, end_behind((*at).max(ended), slide)));
+                let inside = ends.into_iter().find(|(at, end)| *at >= end.saturating_sub(as_nanos(length)));
+                // What is in no further window is dropped when the next one would end.
+                let dropped = known.first().map(|((at, _), _)| end_behind((*at).max(ended), slide));
+                inside.map(|(_, end)| end).or(dropped)
             }
+            // The last tuples are kept for the next window, which is told when there is a new one.
             (Measure::Time(slide), Measure::Rows(_)) => {
-                // The last tuples stay for ever, but they are not told for ever: at the end only what is new is.
-                let untold = known.iter().find(|(_, was_told)| !was_told).map(|((at, _), _)| *at);
-                let ended = progress.ended;
-                match (untold, ended) {
-                    (Some(at), None) => Some(end_behind(at, as_nanos(slide))),
-                    (Some(at), Some(ended)) if is_end => Some(end_behind(at.max(ended), as_nanos(slide))),
-                    (None, _) if is_end => None,
-                    (_, Some(ended)) => Some(end_behind(ended, as_nanos(slide))),
-                    (None, None) => None,
-                }
+                let ended = progress.ended.unwrap_or(i64::MIN);
+                let untold = known.iter().find(|(_, was_told)| !was_told);
+                untold.map(|((at, _), _)| end_behind((*at).max(ended), as_nanos(slide)))
             }
         };
         self.source.set(out, next.map(Timestamp))

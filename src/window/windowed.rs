@@ -9,7 +9,9 @@ use crate::clock::Clock;
 use crate::event_time::TimeFormat;
 use crate::metrics::Counter;
 use crate::tuple::{Timestamp, Value};
+use crate::window::firing::Added;
 use crate::window::late::{LATE_FIELDS, LATE_STREAM, Late};
+use crate::window::stored_tuple::Sources;
 use crate::window::time_source::WindowTime;
 use crate::window::tuple_engine::TupleEngine;
 use crate::window::tuple_window::{Measure, TupleWindow};
@@ -52,7 +54,8 @@ pub trait WindowedBolt: Send {
     /// As [`Bolt::check`].
     fn check(&self, _check: &mut Check<'_>) {}
 
-    /// As [`Bolt::prepare`]. Names of states that begin with `window-` are those of [`Windowed`].
+    /// As [`Bolt::prepare`]. Names of states that begin with `window-` are those of [`Windowed`]. Timers of the bolt's own are
+    /// not called.
     ///
     /// # Errors
     /// As [`Bolt::prepare`].
@@ -60,7 +63,8 @@ pub trait WindowedBolt: Send {
         Ok(())
     }
 
-    /// Called with the tuples of a window, when it has some. What it emits is not anchored.
+    /// Called with the tuples of a window, when it has some. What it emits is not anchored. After the end of the input, an
+    /// error is reported, and counted as a loss (`windows_lost`).
     ///
     /// # Errors
     /// An error takes back what the call did. It is made again as the component's
@@ -76,12 +80,12 @@ pub trait WindowedBolt: Send {
 /// | length | slide | a window |
 /// |---|---|---|
 /// | time | time | ends at each multiple of the slide since 1970, and has what happened in the length before |
-/// | rows | time | ends at each multiple of the slide, and has the last so many tuples |
+/// | rows | time | ends at each multiple of the slide before which a tuple has come, and has the last so many |
 /// | time | rows | ends with each so-manyth tuple, and has what happened in the length before, that tuple included |
 /// | rows | rows | ends with each so-manyth tuple, and has the last so many |
 ///
 /// In event time, tuples are taken in the order of their times, when the watermark is behind them; so windows of so many
-/// tuples are the same in whatever order they come. By the clock, they are taken as they come.
+/// tuples are the same in whatever order they come, but for tuples of the same moment. By the clock, they are taken as they come.
 ///
 /// Each key has windows of its own. All tuples are state, so they are kept in memory until they leave their last window:
 /// for sums and the like, [`WindowBolt`](crate::window::WindowBolt) needs less.
@@ -102,6 +106,10 @@ struct Task {
     last_came: i64,
     late: Late,
     windows: Counter,
+    windows_lost: Counter,
+    /// The streams whose tuples are kept, with their fields.
+    inputs: String,
+    in_gaps: Counter,
     signature: OperatorState<String>,
 }
 
@@ -205,14 +213,17 @@ impl<B: WindowedBolt> Bolt for Windowed<B> {
             last_came: i64::MIN,
             late: Late::register(context),
             windows: context.counter("windows"),
+            windows_lost: context.loss_counter("windows_lost"),
+            inputs: Sources::shown(context),
+            in_gaps: context.counter("in_gaps"),
             signature: context.operator_state_for_all("window-signature")?,
         });
         self.bolt.prepare(context)
     }
 
     fn init_state(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let own = self.signature();
         let Some(task) = &self.task else { return Ok(()) };
+        let own = format!("{}; {}", self.signature(), task.inputs);
         if let Some(other) = task.signature.items(out)?.iter().find(|other| **other != own) {
             return Err(TaskError::fatal(format!(
                 "its state is that of other windows, so it cannot be used: {other}. Now it is: {own}"
@@ -240,13 +251,23 @@ impl<B: WindowedBolt> Bolt for Windowed<B> {
             bolt.execute(window, out)
         };
         match task.engine.add(at, &input, out, &mut call)? {
-            true => Ok(()),
-            false => task.late.put_aside(&input, at, out),
+            Added::Counted => {}
+            Added::Late => task.late.put_aside(&input, at, out)?,
+            Added::InGap => task.in_gaps.add(1),
         }
+        Ok(())
     }
 
-    fn event_timer(&mut self, _: EventTimer, at: Timestamp, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn event_timer(
+        &mut self,
+        timer: EventTimer,
+        at: Timestamp,
+        out: &mut Outputs<'_>,
+    ) -> Result<(), TaskError> {
         let Windowed { bolt, task: Some(task), .. } = self else { return Ok(()) };
+        if !task.engine.source().is_event_timer(timer) {
+            return Ok(());
+        }
         let windows = &task.windows;
         task.engine.due(at, out, &mut |window, out| {
             windows.add(1);
@@ -254,8 +275,11 @@ impl<B: WindowedBolt> Bolt for Windowed<B> {
         })
     }
 
-    fn timer(&mut self, _: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
+    fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let Windowed { bolt, task: Some(task), .. } = self else { return Ok(()) };
+        if !task.engine.source().is_timer(timer) {
+            return Ok(());
+        }
         let windows = &task.windows;
         task.engine.due_by_clock(out, &mut |window, out| {
             windows.add(1);
@@ -265,10 +289,15 @@ impl<B: WindowedBolt> Bolt for Windowed<B> {
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
         let Windowed { bolt, task: Some(task), .. } = self else { return Ok(()) };
-        let windows = &task.windows;
-        task.engine.finish(out, &mut |window, out| {
+        let Task { engine, windows, windows_lost, .. } = task;
+        engine.finish(out, &mut |window, out| {
             windows.add(1);
-            bolt.execute(window, out)
+            // The windows of other keys are told all the same.
+            if let Err(error) = bolt.execute(window, out) {
+                out.report_error(error);
+                windows_lost.add(1);
+            }
+            Ok(())
         })
     }
 

@@ -25,7 +25,7 @@ pub(super) fn splits(random: &mut StdRng, count: usize, clicks: i64) -> Vec<Vec<
     let split = |_| {
         let mut split: Vec<Click> =
             (0..clicks).map(|nth| (random.random_range(0..4), nth * 3600 / clicks)).collect();
-        split.sort_by_cached_key(|(_, at)| at + random.random_range(0..OUT_OF_ORDER));
+        split.sort_by_cached_key(|(_, at)| at + random.random_range(0..=OUT_OF_ORDER));
         split
     };
     (0..count).map(split).collect()

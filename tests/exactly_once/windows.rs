@@ -117,7 +117,7 @@ impl Kind {
                 let mut sessions: Vec<(i64, i64, Vec<i64>)> = Vec::new();
                 for at in clicks {
                     match sessions.last_mut() {
-                        Some((_, end, inside)) if at <= end => {
+                        Some((_, end, inside)) if at < end => {
                             inside.push(*at);
                             *end = at + gap;
                         }

@@ -62,8 +62,8 @@ pub struct WindowSettings {
     /// How long a window that is over takes late tuples, as a duration; with each it is told again. Default: 0.
     #[serde(default)]
     pub allowed_lateness: Option<Period>,
-    /// When windows are told before they are over: `{ every = "10s" }` after the first tuple since the last result, by the
-    /// clock, or `{ rows = 1000 }`. Default: never.
+    /// When windows are told before they are over: `{ every = "10s" }` after the first tuple since the last such result, by the
+    /// clock, or `{ rows = 1000 }`, each time so many tuples of the key have come. Default: never.
     #[serde(default)]
     pub early: Option<EarlySettings>,
     /// What a window that is told several times tells: `"accumulate"`, all of its tuples each time, or `"discard"`, those

@@ -242,9 +242,9 @@ fn late_tuples_reopen_a_session() {
     let mut visits = bolt("window", config);
     visits.execute_all([click("/", 0, 1), click("/", 20, 1)]);
     advance(&mut visits, 35);
-    visits.execute(click("/", 10, 1));
+    visits.execute_all([click("/", 9, 1), click("/", 18, 1)]);
     end(&mut visits);
-    assert_eq!(rows(&mut visits), ["0 10 on-time 1", "20 30 on-time 1", "0 30 late 3"]);
+    assert_eq!(rows(&mut visits), ["0 10 on-time 1", "20 30 on-time 1", "0 19 late 2", "0 30 late 4"]);
 }
 
 /// Storm's `WindowManagerTest`: a length of 5 and a slide of 2.
@@ -279,7 +279,7 @@ fn a_window_of_tuples_does_not_wait_for_ever() {
     assert_eq!(clicks.call_due_timers(), 0);
     clicks.execute_all([click("/", 0, 5), click("/", 0, 6)]);
     clicks.finish();
-    assert_eq!(rows(&mut clicks), ["/ 0 2 [5, 6]"]);
+    assert_eq!(rows(&mut clicks), ["/ 6 8 [5, 6]"]);
 
     // By the time in the tuples.
     let config = "time = 'at'\nrows = 3\ntimeout = '5s'\naggregate = { n = 'count()' }";
@@ -431,4 +431,26 @@ fn wrong_settings_say_what_to_write() {
     let why = refusal("window", "rows = 4\naggregate = { n = 'sum(bytes +)' }");
     assert!(why.contains("`bytes +`"), "{why}");
     assert!(refusal("window", "rows = 4\naggregate = {}").contains("at least one field"));
+}
+
+/// A key that does not come again takes no memory.
+#[test]
+fn nothing_is_left_of_a_key_whose_windows_are_over() {
+    let check = |config: &str| {
+        let config = format!(
+            "by = ['page']\ntime = 'at'\nearly = {{ rows = 3 }}\naggregate = {{ n = 'count()', m = 'max(bytes)' }}\n{config}"
+        );
+        let mut clicks = bolt("window", &config);
+        clicks.execute_all((0..40).map(|n| click(&format!("/{n}"), n, 1)));
+        clicks.execute_all((0..40).map(|n| click(&format!("/{n}"), n + 20, 1)));
+        assert!(clicks.checkpoint(1).size() > 1000);
+        advance(&mut clicks, 10_000);
+        let left = clicks.checkpoint(2).size();
+        // What the windows are is kept for the task.
+        assert!(left < 700, "{config}: {left} bytes are left");
+    };
+    check("length = '1m'");
+    check("length = '1m'\nslide = '10s'");
+    check("length = '1m'\nslide = '10s'\nallowed_lateness = '1h'");
+    check("session = '30s'\nallowed_lateness = '10s'");
 }

@@ -147,6 +147,9 @@ impl Moments {
         self.sum.add(low)?;
         for (one, other) in [(high, high), (2.0 * high, low), (low, low)] {
             let (product, rest) = two_product(one, other);
+            if !product.is_finite() && high.is_finite() {
+                return Err(TooLarge);
+            }
             self.squares.add(product)?;
             // Of infinity, the rest is no number.
             if product.is_finite() {
@@ -179,7 +182,9 @@ impl Moments {
         let left_rest = left_rest + numbers * squares_rest;
         let right_rest = right_rest + 2.0 * sum * sum_rest;
         let difference = (left - right) + (left_rest - right_rest);
-        Some((difference / (numbers * numbers)).max(0.0))
+        let variance = difference / (numbers * numbers);
+        // What is left of rounding may be below 0; what is no number stays none.
+        Some(if variance < 0.0 { 0.0 } else { variance })
     }
 }
 
@@ -240,5 +245,9 @@ mod tests {
         check(&[((1_i64 << 50) + 1).into(), ((1_i64 << 50) + 3).into()], 1.0);
         check(&[3.into()], 0.0);
         assert_eq!(Moments::default().variance(), None);
+        let mut odd = Moments::default();
+        odd.add(&f64::INFINITY.into()).and_then(|()| odd.add(&1.into())).expect("they are numbers");
+        assert!(odd.variance().is_some_and(f64::is_nan));
+        assert!(Moments::default().add(&1e200.into()).is_err());
     }
 }
