@@ -18,7 +18,7 @@ use crate::window::engine::Engine;
 use crate::window::firing::{Added, Arrival};
 use crate::window::late::{LATE_FIELDS, LATE_STREAM, Late};
 use crate::window::spec::{Gap, WindowOptions, Windows};
-use crate::window::teller::{RowOf, Teller};
+use crate::window::teller::Teller;
 use crate::window::time_source::WindowTime;
 
 /// Makes items of tuples.
@@ -101,7 +101,6 @@ pub struct WindowBolt<A: Aggregate> {
     fields: Vec<String>,
     bounds: Option<[String; 2]>,
     firing: Option<String>,
-    aggregate: A,
     /// What the aggregate is, as far as its state depends on it.
     version: String,
     items: Box<dyn Items<A>>,
@@ -155,10 +154,9 @@ impl<A: Aggregate> WindowBolt<A> {
             fields: Vec::new(),
             bounds: Some(["window_start", "window_end"].map(str::to_owned)),
             firing: None,
-            aggregate,
             version: String::new(),
             items,
-            teller: Teller::new(Box::new(|_| Ok(Vec::new()))),
+            teller: Teller::new(aggregate),
             places: Places::default(),
             last_came: i64::MIN,
             task: None,
@@ -215,8 +213,7 @@ impl<A: Aggregate> WindowBolt<A> {
         row: impl FnMut(A::Output) -> Result<Vec<Value>, TaskError> + Send + 'static,
     ) -> WindowBolt<A> {
         self.fields = fields.into_iter().map(|field| field.as_ref().to_owned()).collect();
-        let row: RowOf<A> = Box::new(row);
-        self.teller = Teller::new(row);
+        self.teller.row = Box::new(row);
         self
     }
 
@@ -248,16 +245,12 @@ impl<A: Aggregate> WindowBolt<A> {
     }
 
     fn has_late(&self) -> bool {
-        self.options.time == WindowTime::Event && !matches!(self.windows, Windows::Rows(_))
+        self.options.time == WindowTime::Event && self.windows.can_be_late()
     }
 
     /// Whether a tuple has to have a time of its own.
     fn needs_time(&self) -> bool {
-        let follows_time = match &self.windows {
-            Windows::Time(_) | Windows::Session(_) => true,
-            Windows::Rows(rows) => rows.timeout.is_some(),
-        };
-        follows_time && self.options.time == WindowTime::Event
+        self.options.time == WindowTime::Event && self.windows.follow_time()
     }
 
     fn gap_field(&self) -> Option<&str> {
@@ -362,12 +355,7 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
         if options.time == WindowTime::Processing && self.time.is_some() {
             check.refuse("time", "goes with event time only");
         }
-        let shares_tuples = match windows {
-            Windows::Time(windows) => !windows.is_tumbling(),
-            Windows::Session(_) => true,
-            Windows::Rows(rows) => !rows.is_tumbling(),
-        };
-        if options.discard && shares_tuples {
+        if options.discard && windows.share_tuples() {
             check.refuse(
                 "mode",
                 "results can be discarded where windows do not share tuples, and not in sessions",
@@ -393,7 +381,7 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
             context.name_keys();
         }
         let early = self.options.early;
-        let engine = Engine::register(&self.aggregate, &self.windows, &self.options, context)?;
+        let engine = Engine::register(&self.teller.aggregate, &self.windows, &self.options, context)?;
         self.teller.prepare(context, (!self.by.is_empty(), self.bounds.is_some(), self.firing.is_some()));
         self.task = Some(Task {
             engine,
@@ -433,10 +421,9 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
             }
         }
         let item = self.items.item(&input, at)?;
-        let WindowBolt { aggregate, teller, task: Some(task), options, .. } = self else { return Ok(()) };
-        let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
+        let WindowBolt { teller, task: Some(task), options, .. } = self else { return Ok(()) };
         let arrival = Arrival { at, item: &item };
-        match task.engine.add(aggregate, arrival, gap, out, &mut fire)? {
+        match task.engine.add(arrival, gap, out, teller)? {
             Added::InGap => task.in_gaps.add(1),
             Added::Late => task.late.put_aside(&input, at, out)?,
             Added::Counted => {
@@ -452,7 +439,7 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
                     })?;
                     if since_last >= rows {
                         since.clear(out)?;
-                        task.engine.early(aggregate, out, &mut fire)?;
+                        task.engine.early(out, teller)?;
                     }
                 }
             }
@@ -461,26 +448,23 @@ impl<A: Aggregate> Bolt for WindowBolt<A> {
     }
 
     fn event_timer(&mut self, _: EventTimer, at: Timestamp, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
-        let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
-        task.engine.due(aggregate, at, out, &mut fire)?;
+        let WindowBolt { teller, task: Some(task), .. } = self else { return Ok(()) };
+        task.engine.due(at, out, teller)?;
         task.forget_empty(out)
     }
 
     fn timer(&mut self, timer: Timer, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
-        let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
+        let WindowBolt { teller, task: Some(task), .. } = self else { return Ok(()) };
         if task.early == Some(timer) {
-            return task.engine.early(aggregate, out, &mut fire);
+            return task.engine.early(out, teller);
         }
-        task.engine.due_by_clock(aggregate, out, &mut fire)?;
+        task.engine.due_by_clock(out, teller)?;
         task.forget_empty(out)
     }
 
     fn finish(&mut self, out: &mut Outputs<'_>) -> Result<(), TaskError> {
-        let WindowBolt { aggregate, teller, task: Some(task), .. } = self else { return Ok(()) };
-        let mut fire = |out: &mut Outputs<'_>, extent, why, output| teller.tell(out, extent, why, output);
-        task.engine.finish(aggregate, out, &mut fire)
+        let WindowBolt { teller, task: Some(task), .. } = self else { return Ok(()) };
+        task.engine.finish(out, teller)
     }
 }
 

@@ -5,10 +5,11 @@ use std::time::Duration;
 use crate::api::{Outputs, TaskContext, TaskError};
 use crate::tuple::Timestamp;
 use crate::window::aggregate::Aggregate;
-use crate::window::firing::{Added, Arrival, Fire};
+use crate::window::firing::{Added, Arrival};
 use crate::window::row_engine::RowEngine;
 use crate::window::session_engine::SessionEngine;
 use crate::window::spec::{WindowOptions, Windows};
+use crate::window::teller::Teller;
 use crate::window::time_engine::TimeEngine;
 use crate::window::time_source::TimeSource;
 
@@ -47,73 +48,60 @@ impl<A: Aggregate> Engine<A> {
     #[inline]
     pub(super) fn add(
         &mut self,
-        aggregate: &A,
         arrival: Arrival<'_, A::Item>,
         gap: Duration,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<Added, TaskError> {
         match self {
-            Engine::Time(engine) => engine.add(aggregate, arrival, out, fire),
-            Engine::Session(engine) => engine.add(aggregate, arrival, gap, out, fire),
-            Engine::Rows(engine) => engine.add(aggregate, arrival, out, fire),
+            Engine::Time(engine) => engine.add(arrival, out, teller),
+            Engine::Session(engine) => engine.add(arrival, gap, out, teller),
+            Engine::Rows(engine) => engine.add(arrival, out, teller),
         }
     }
 
     /// The timer of the key is called for this moment.
     pub(super) fn due(
         &mut self,
-        aggregate: &A,
         at: Timestamp,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         match self {
-            Engine::Time(engine) => engine.due(aggregate, at, out, fire),
-            Engine::Session(engine) => engine.due(aggregate, at, out, fire),
-            Engine::Rows(engine) => engine.due(aggregate, out, fire),
+            Engine::Time(engine) => engine.due(at, out, teller),
+            Engine::Session(engine) => engine.due(at, out, teller),
+            Engine::Rows(engine) => engine.due(out, teller),
         }
     }
 
     /// A timer by the clock is called, for the moment that it was set to.
     pub(super) fn due_by_clock(
         &mut self,
-        aggregate: &A,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let due = self.source().map_or(Ok(None), |source| source.called(out))?;
-        due.map_or(Ok(()), |due| self.due(aggregate, due, out, fire))
+        due.map_or(Ok(()), |due| self.due(due, out, teller))
     }
 
     /// Tells what open windows of the key have so far.
-    pub(super) fn early(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
+    pub(super) fn early(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
         match self {
-            Engine::Time(engine) => engine.early(aggregate, out, fire),
-            Engine::Session(engine) => engine.early(aggregate, out, fire),
-            Engine::Rows(engine) => engine.early(aggregate, out, fire),
+            Engine::Time(engine) => engine.early(out, teller),
+            Engine::Session(engine) => engine.early(out, teller),
+            Engine::Rows(engine) => engine.early(out, teller),
         }
     }
 
     /// The input has ended: tells what all keys have in windows that no watermark ends.
-    pub(super) fn finish(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
+    pub(super) fn finish(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
         if let Engine::Rows(engine) = self {
-            return engine.finish(aggregate, out, fire);
+            return engine.finish(out, teller);
         }
         let Some(source) = self.source().cloned() else { return Ok(()) };
         source.for_each_due(out, |out| {
             while let Some(due) = source.due(out)? {
-                self.due(aggregate, due, out, fire)?;
+                self.due(due, out, teller)?;
             }
             Ok(())
         })

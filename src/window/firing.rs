@@ -1,6 +1,5 @@
 //! What windows tell, and why.
 
-use crate::api::{Outputs, TaskError};
 use crate::tuple::Timestamp;
 use crate::window::grid::Window;
 
@@ -52,9 +51,6 @@ pub(super) enum Added {
     /// It lies between windows.
     InGap,
 }
-
-/// Takes the result of a window. It reports errors itself, so that the other windows are not concerned.
-pub(super) type Fire<'f, O> = dyn FnMut(&mut Outputs<'_>, Extent, Firing, Result<O, TaskError>) + 'f;
 
 /// A moment of a tuple, and what it brings.
 pub(super) struct Arrival<'i, I> {

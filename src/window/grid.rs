@@ -321,7 +321,7 @@ fn nanos(span: Duration) -> Option<i64> {
     (nanos > 0 && nanos <= 36_500 * DAY).then_some(nanos)
 }
 
-fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
+pub(super) fn greatest_common_divisor(mut a: i64, mut b: i64) -> i64 {
     while b != 0 {
         (a, b) = (b, a % b);
     }

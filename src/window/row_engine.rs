@@ -2,12 +2,15 @@
 //!
 //! Tuples are numbered by key, and slices are ranges of these numbers, as in windows of time: window j ends in front of
 //! tuple (j + 1) · `slide` and has the last `length` before that. Like this, the first windows are shorter, as in Storm.
-//! A window with a time-out ends at the latest so long after its first tuple; the next one begins behind the numbers that it would have had.
+//! A window with a time-out ends at the latest so long after its first tuple; the next one begins behind the numbers that
+//! it would have had.
 
-use crate::api::{MapState, Outputs, TaskContext, TaskError, ValueState};
+use crate::api::{Outputs, TaskContext, TaskError, ValueState};
 use crate::window::aggregate::Aggregate;
-use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
+use crate::window::firing::{Added, Arrival, Extent, Firing};
+use crate::window::slice_store::SliceStore;
 use crate::window::spec::RowWindows;
+use crate::window::teller::Teller;
 use crate::window::time_source::{TimeSource, later};
 
 pub(super) struct RowEngine<A: Aggregate> {
@@ -15,7 +18,9 @@ pub(super) struct RowEngine<A: Aggregate> {
     discard: bool,
     /// With a time-out.
     source: Option<TimeSource>,
-    slices: MapState<i64, A::State>,
+    slices: SliceStore<A::State>,
+    /// The slices of the key, in order. Here, so that its memory is used again.
+    kept: Vec<i64>,
     /// How many tuples the key has had.
     rows: ValueState<i64>,
 }
@@ -27,8 +32,9 @@ impl<A: Aggregate> RowEngine<A> {
         source: Option<TimeSource>,
         context: &TaskContext,
     ) -> Result<RowEngine<A>, TaskError> {
-        let (slices, rows) = (context.map_state("slices")?, context.value_state("rows")?);
-        Ok(RowEngine { windows, discard, source, slices, rows })
+        let slices = SliceStore::register(windows.length / windows.slice(), context)?;
+        let rows = context.value_state("rows")?;
+        Ok(RowEngine { windows, discard, source, slices, kept: Vec::new(), rows })
     }
 
     pub(super) fn source(&self) -> Option<&TimeSource> {
@@ -37,14 +43,13 @@ impl<A: Aggregate> RowEngine<A> {
 
     pub(super) fn add(
         &mut self,
-        aggregate: &A,
         Arrival { at, item }: Arrival<'_, A::Item>,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<Added, TaskError> {
         if let Some(source) = self.source.clone() {
             while source.overdue(at, out)?.is_some() {
-                self.due(aggregate, out, fire)?;
+                self.due(out, teller)?;
             }
         }
         let rows = self.rows.update(out, |rows| {
@@ -52,9 +57,15 @@ impl<A: Aggregate> RowEngine<A> {
             *rows
         })?;
         let slice = (rows - 1) / self.windows.slice();
-        self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))??;
+        let (added, _) = self.slices.update(
+            out,
+            slice,
+            || teller.aggregate.empty(),
+            |state| teller.aggregate.add(state, item),
+        )?;
+        added?;
         if rows % self.windows.slide == 0 {
-            self.tell(aggregate, rows, Firing::OnTime, out, fire)?;
+            self.tell(rows, Firing::OnTime, out, teller)?;
             self.drop_before(rows, out)?;
             if let Some(source) = &self.source {
                 source.set(out, None)?;
@@ -68,13 +79,8 @@ impl<A: Aggregate> RowEngine<A> {
     }
 
     /// The time-out of the window of the key has passed.
-    pub(super) fn due(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
-        self.finish_key(aggregate, out, fire)?;
+    pub(super) fn due(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
+        self.tell_open(Firing::OnTime, out, teller)?;
         if let Some(source) = &self.source {
             source.set(out, None)?;
         }
@@ -87,85 +93,56 @@ impl<A: Aggregate> RowEngine<A> {
     }
 
     /// Tells what the window that is open has so far.
-    pub(super) fn early(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
-        self.tell_open(aggregate, Firing::Early, out, fire)
+    pub(super) fn early(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
+        self.tell_open(Firing::Early, out, teller)
     }
 
     /// Tells what the keys have that no window has told, when the input has ended.
-    pub(super) fn finish(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
+    pub(super) fn finish(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
         let rows = self.rows;
         rows.for_each(out, |out, _, _| {
-            self.finish_key(aggregate, out, fire)?;
+            self.tell_open(Firing::OnTime, out, teller)?;
             self.rows.clear(out)?;
             self.drop_before(i64::MAX, out)
         })
     }
 
-    fn finish_key(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
-        self.tell_open(aggregate, Firing::OnTime, out, fire)
-    }
-
     /// Tells the window that has begun and is not complete.
     fn tell_open(
         &mut self,
-        aggregate: &A,
         why: Firing,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let rows = self.rows.get(out)?.copied().unwrap_or(0);
         if rows % self.windows.slide == 0 {
             return Ok(());
         }
-        self.tell(aggregate, rows, why, out, fire)
+        self.tell(rows, why, out, teller)
     }
 
     /// Tells the window that has the tuple before this one as its last, or as the last so far.
     fn tell(
         &mut self,
-        aggregate: &A,
         rows: i64,
         why: Firing,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let first = self.windows.first_row(rows);
-        let first_slice = first / self.windows.slice();
-        let mut slices: Vec<i64> = self.slices.entries(out)?.map(|(slice, _)| *slice).collect();
-        slices.retain(|slice| *slice >= first_slice);
-        slices.sort_unstable();
-        if slices.is_empty() {
+        self.slices.list(out, &mut self.kept)?;
+        let inside = self.kept.partition_point(|slice| *slice < first / self.windows.slice());
+        let inside = &self.kept[inside..];
+        if inside.is_empty() {
             return Ok(());
         }
-        let mut total = aggregate.empty();
-        let mut failed = None;
-        for slice in &slices {
-            let Some(state) = self.slices.get(out, slice)? else { continue };
-            if let Err(error) = aggregate.combine(&mut total, state) {
-                failed = Some(error);
-            }
-        }
-        let output = failed.map_or_else(|| Ok(aggregate.output(&total)), Err);
+        let total = self.slices.sum(&teller.aggregate, inside, out)?;
+        let output = total.map(|total| teller.aggregate.output(&total));
         let extent = match self.windows.is_of_all() {
             true => Extent::All,
             false => Extent::Rows { start: first, end: rows },
         };
-        fire(out, extent, why, output);
+        teller.tell(out, extent, why, output);
         if self.discard {
             self.drop_before(i64::MAX, out)?;
         }
@@ -178,10 +155,9 @@ impl<A: Aggregate> RowEngine<A> {
             i64::MAX => i64::MAX,
             rows => self.windows.first_row(rows.saturating_add(self.windows.slide)) / self.windows.slice(),
         };
-        let gone: Vec<i64> =
-            self.slices.entries(out)?.map(|(slice, _)| *slice).filter(|slice| *slice < first).collect();
-        for slice in gone {
-            self.slices.remove(out, slice)?;
+        self.slices.list(out, &mut self.kept)?;
+        for slice in self.kept.iter().take_while(|slice| **slice < first) {
+            self.slices.remove(out, *slice)?;
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 //!
 //! For each key there is a state for each session that is not forgotten. A tuple belongs to the span from its time to
 //! `gap` later. Sessions that this span overlaps become one. Those that it touches do not: a watermark may end one of them
-//! before a tuple of the same moment comes. The timer is set to the end of the first session,
-//! or earlier: when tuples come, the end of a session grows, and the timer is only moved when it is called.
+//! before a tuple of the same moment comes.
+//!
+//! The timer is set to the end of the first session, or earlier: when tuples come, the end of a session grows, and the
+//! timer is only moved when it is called.
 
 use std::time::Duration;
 
@@ -12,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::api::{MapState, Outputs, TaskContext, TaskError};
 use crate::tuple::Timestamp;
 use crate::window::aggregate::Aggregate;
-use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
+use crate::window::firing::{Added, Arrival, Extent, Firing};
 use crate::window::grid::{Window, WindowError};
+use crate::window::teller::Teller;
 use crate::window::time_source::{TimeSource, is_over, later};
 
 pub(super) struct SessionEngine<A: Aggregate> {
@@ -46,14 +49,13 @@ impl<A: Aggregate> SessionEngine<A> {
 
     pub(super) fn add(
         &mut self,
-        aggregate: &A,
         Arrival { at, item }: Arrival<'_, A::Item>,
         gap: Duration,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<Added, TaskError> {
         while let Some(due) = self.source.overdue(at, out)? {
-            self.due(aggregate, due, out, fire)?;
+            self.due(due, out, teller)?;
         }
         if later(at, gap) == Timestamp(i64::MAX) {
             return Err(TaskError::new(WindowError::OutOfRange(at).to_string()));
@@ -75,18 +77,18 @@ impl<A: Aggregate> SessionEngine<A> {
         }
         match merged.as_slice() {
             [one] if *one == start => {
-                let first = || Session { end, state: aggregate.empty() };
+                let first = || Session { end, state: teller.aggregate.empty() };
                 self.sessions.update(out, start, first, |session| {
                     session.end = end;
-                    aggregate.add(&mut session.state, item)
+                    teller.aggregate.add(&mut session.state, item)
                 })??;
             }
             merged => {
-                let mut state = aggregate.empty();
-                aggregate.add(&mut state, item)?;
+                let mut state = teller.aggregate.empty();
+                teller.aggregate.add(&mut state, item)?;
                 for start in merged {
                     if let Some(session) = self.sessions.get(out, start)? {
-                        aggregate.combine(&mut state, &session.state)?;
+                        teller.aggregate.combine(&mut state, &session.state)?;
                     }
                     self.sessions.remove(out, *start)?;
                 }
@@ -94,7 +96,7 @@ impl<A: Aggregate> SessionEngine<A> {
             }
         }
         let next = if is_over(Timestamp(end), now) {
-            self.tell(aggregate, start, Firing::Late, out, fire)?;
+            self.tell(start, Firing::Late, out, teller)?;
             later(Timestamp(end), self.lateness)
         } else {
             Timestamp(end)
@@ -106,17 +108,16 @@ impl<A: Aggregate> SessionEngine<A> {
     /// The timer of the key is called for this moment.
     pub(super) fn due(
         &mut self,
-        aggregate: &A,
         at: Timestamp,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         self.look(out)?;
         let mut next: Option<Timestamp> = None;
         for (start, end) in self.kept.clone() {
             let end = Timestamp(end);
             if end == at {
-                self.tell(aggregate, start, Firing::OnTime, out, fire)?;
+                self.tell(start, Firing::OnTime, out, teller)?;
             }
             let gone = later(end, self.lateness);
             if gone <= at {
@@ -130,17 +131,12 @@ impl<A: Aggregate> SessionEngine<A> {
     }
 
     /// Tells what open sessions have so far.
-    pub(super) fn early(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
+    pub(super) fn early(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
         self.look(out)?;
         let now = self.source.now(out);
         let open: Vec<i64> =
             self.kept.iter().filter(|(_, end)| !is_over(Timestamp(*end), now)).map(|it| it.0).collect();
-        open.into_iter().try_for_each(|start| self.tell(aggregate, start, Firing::Early, out, fire))
+        open.into_iter().try_for_each(|start| self.tell(start, Firing::Early, out, teller))
     }
 
     /// Notes which sessions the key has.
@@ -153,16 +149,15 @@ impl<A: Aggregate> SessionEngine<A> {
 
     fn tell(
         &self,
-        aggregate: &A,
         start: i64,
         why: Firing,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let Some(session) = self.sessions.get(out, &start)? else { return Ok(()) };
         let span = Window { start: Timestamp(start), end: Timestamp(session.end) };
-        let output = aggregate.output(&session.state);
-        fire(out, Extent::Time(span), why, Ok(output));
+        let output = teller.aggregate.output(&session.state);
+        teller.tell(out, Extent::Time(span), why, Ok(output));
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use crate::api::{MapState, Outputs, TaskContext, TaskError, ValueState};
 use crate::state::StateValue;
+use crate::window::aggregate::Aggregate;
 
 /// How many slices of a window stand in one value.
 const FEW: i64 = 3;
@@ -110,5 +111,22 @@ impl<S: StateValue> SliceStore<S> {
             }
         }
         Ok(())
+    }
+
+    /// What slices are together, or why that cannot be told.
+    pub(super) fn sum<A: Aggregate<State = S>>(
+        &self,
+        aggregate: &A,
+        numbers: &[i64],
+        out: &mut Outputs<'_>,
+    ) -> Result<Result<S, TaskError>, TaskError> {
+        let mut total = aggregate.empty();
+        for number in numbers {
+            let Some(state) = self.get(out, *number)? else { continue };
+            if let Err(error) = aggregate.combine(&mut total, state) {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(total))
     }
 }

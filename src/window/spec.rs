@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::window::grid::TimeWindows;
+use crate::window::grid::{TimeWindows, greatest_common_divisor};
 use crate::window::time_source::WindowTime;
 
 /// Which tuples of a key belong together.
@@ -14,6 +14,30 @@ pub enum Windows {
     Session(Gap),
     /// So many.
     Rows(RowWindows),
+}
+
+impl Windows {
+    /// Whether windows begin or end by time.
+    pub(crate) fn follow_time(&self) -> bool {
+        match self {
+            Windows::Time(_) | Windows::Session(_) => true,
+            Windows::Rows(rows) => rows.timeout.is_some(),
+        }
+    }
+
+    /// Whether a tuple can come when all its windows are over.
+    pub(crate) fn can_be_late(&self) -> bool {
+        matches!(self, Windows::Time(_) | Windows::Session(_))
+    }
+
+    /// Whether a window has tuples that another one has, or may have later.
+    pub(crate) fn share_tuples(&self) -> bool {
+        match self {
+            Windows::Time(windows) => !windows.is_tumbling(),
+            Windows::Session(_) => true,
+            Windows::Rows(rows) => !rows.is_tumbling(),
+        }
+    }
 }
 
 /// How long a gap ends a session.
@@ -122,11 +146,7 @@ impl RowWindows {
 
     /// How many tuples a slice has: the greatest common divisor of length and slide.
     pub(super) fn slice(&self) -> i64 {
-        let (mut a, mut b) = (self.length, self.slide);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        a
+        greatest_common_divisor(self.length, self.slide)
     }
 
     /// The number of the first tuple of the window that has so many tuples of its key before its end, or more.

@@ -1,4 +1,4 @@
-//! Emits the results of windows.
+//! Makes the results of windows, and emits them.
 
 use crate::api::{Outputs, TaskContext, TaskError};
 use crate::metrics::Counter;
@@ -10,15 +10,19 @@ use crate::window::firing::{Extent, Firing};
 pub(super) type RowOf<A> = Box<dyn FnMut(<A as Aggregate>::Output) -> Result<Vec<Value>, TaskError> + Send>;
 
 pub(super) struct Teller<A: Aggregate> {
-    row: RowOf<A>,
+    /// What results are made with.
+    pub(super) aggregate: A,
+    pub(super) row: RowOf<A>,
     /// Whether rows begin with the key, have the bounds of their window, and say why they are told.
     shows: (bool, bool, bool),
     refused: Counter,
 }
 
 impl<A: Aggregate> Teller<A> {
-    pub(super) fn new(row: RowOf<A>) -> Teller<A> {
-        Teller { row, shows: (false, false, false), refused: Counter::default() }
+    /// Without a row: results have no values.
+    pub(super) fn new(aggregate: A) -> Teller<A> {
+        let row: RowOf<A> = Box::new(|_| Ok(Vec::new()));
+        Teller { aggregate, row, shows: (false, false, false), refused: Counter::default() }
     }
 
     pub(super) fn prepare(&mut self, context: &TaskContext, shows: (bool, bool, bool)) {

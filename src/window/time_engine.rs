@@ -18,9 +18,10 @@ use smallvec::SmallVec;
 use crate::api::{Outputs, TaskContext, TaskError, ValueState};
 use crate::tuple::Timestamp;
 use crate::window::aggregate::Aggregate;
-use crate::window::firing::{Added, Arrival, Extent, Fire, Firing};
+use crate::window::firing::{Added, Arrival, Extent, Firing};
 use crate::window::grid::TimeWindows;
 use crate::window::slice_store::SliceStore;
+use crate::window::teller::Teller;
 use crate::window::time_source::{TimeSource, is_over, later};
 
 pub(super) struct TimeEngine<A: Aggregate> {
@@ -75,13 +76,12 @@ impl<A: Aggregate> TimeEngine<A> {
 
     pub(super) fn add(
         &mut self,
-        aggregate: &A,
         Arrival { at, item }: Arrival<'_, A::Item>,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<Added, TaskError> {
         while let Some(due) = self.source.overdue(at, out)? {
-            self.due(aggregate, due, out, fire)?;
+            self.due(due, out, teller)?;
         }
         let slice = self.windows.slice_of(at).map_err(|error| TaskError::new(error.to_string()))?;
         let windows = self.windows.windows_of(slice);
@@ -93,15 +93,19 @@ impl<A: Aggregate> TimeEngine<A> {
         if is_over(gone, now) {
             return Ok(Added::Late);
         }
-        let (added, is_new) =
-            self.slices.update(out, slice, || aggregate.empty(), |state| aggregate.add(state, item))?;
+        let (added, is_new) = self.slices.update(
+            out,
+            slice,
+            || teller.aggregate.empty(),
+            |state| teller.aggregate.add(state, item),
+        )?;
         added?;
         // It may be of a slice that the last window had.
         let is_behind = now.is_some_and(|now| at < now);
         if self.has_running {
             let running = self.running.get(out)?.filter(|running| slice < running.until);
             if let Some(mut running) = running.cloned() {
-                aggregate.add(&mut running.total, item)?;
+                teller.aggregate.add(&mut running.total, item)?;
                 running.slices += i64::from(is_new);
                 self.running.set(out, running)?;
             }
@@ -119,7 +123,7 @@ impl<A: Aggregate> TimeEngine<A> {
             }
             if !is_over(later(end, self.lateness), now) {
                 self.look(out)?;
-                self.tell(aggregate, window, Firing::Late, out, fire)?;
+                self.tell(window, Firing::Late, out, teller)?;
             }
         }
         self.source.set_earlier(out, next)?;
@@ -129,10 +133,9 @@ impl<A: Aggregate> TimeEngine<A> {
     /// The timer of the key is called for this moment.
     pub(super) fn due(
         &mut self,
-        aggregate: &A,
         at: Timestamp,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let ended = self.windows.last_ended(at);
         // Where a time zone skips a day, two windows end at once.
@@ -144,7 +147,7 @@ impl<A: Aggregate> TimeEngine<A> {
         if self.has_running && !ending.is_empty() {
             let mut next = None;
             for window in ending {
-                next = self.tell_running(aggregate, window, out, fire)?;
+                next = self.tell_running(window, out, teller)?;
             }
             if let Some(next) = next {
                 return self.source.set(out, Some(next));
@@ -153,7 +156,7 @@ impl<A: Aggregate> TimeEngine<A> {
         } else {
             self.look(out)?;
             for window in ending {
-                self.tell(aggregate, window, Firing::OnTime, out, fire)?;
+                self.tell(window, Firing::OnTime, out, teller)?;
             }
         }
         let mut next: Option<Timestamp> = None;
@@ -176,12 +179,7 @@ impl<A: Aggregate> TimeEngine<A> {
     }
 
     /// Tells what open windows have so far.
-    pub(super) fn early(
-        &mut self,
-        aggregate: &A,
-        out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
-    ) -> Result<(), TaskError> {
+    pub(super) fn early(&mut self, out: &mut Outputs<'_>, teller: &mut Teller<A>) -> Result<(), TaskError> {
         self.look(out)?;
         let now = self.source.now(out);
         let windows = self.kept.iter().flat_map(|slice| self.windows.windows_of(*slice));
@@ -189,7 +187,7 @@ impl<A: Aggregate> TimeEngine<A> {
             windows.filter(|window| !is_over(self.windows.end_of(*window), now)).collect();
         open.sort_unstable();
         open.dedup();
-        open.into_iter().try_for_each(|window| self.tell(aggregate, window, Firing::Early, out, fire))
+        open.into_iter().try_for_each(|window| self.tell(window, Firing::Early, out, teller))
     }
 
     /// Notes which slices the key has.
@@ -200,11 +198,10 @@ impl<A: Aggregate> TimeEngine<A> {
     /// Tells what a window has, if there is anything.
     fn tell(
         &mut self,
-        aggregate: &A,
         window: i64,
         why: Firing,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<(), TaskError> {
         let Some(span) = self.windows.span(window) else { return Ok(()) };
         let (first, behind) = self.windows.slices_of(window);
@@ -212,11 +209,13 @@ impl<A: Aggregate> TimeEngine<A> {
         let inside: SmallVec<[i64; 8]> = inside.collect();
         let output = match inside.as_slice() {
             [] => return Ok(()),
-            [slice] => self.slices.get(out, *slice)?.map(|state| Ok(aggregate.output(state))),
-            slices => Some(self.sum(aggregate, slices, out)?.map(|total| aggregate.output(&total))),
+            [slice] => self.slices.get(out, *slice)?.map(|state| Ok(teller.aggregate.output(state))),
+            slices => Some(
+                self.slices.sum(&teller.aggregate, slices, out)?.map(|total| teller.aggregate.output(&total)),
+            ),
         };
         if let Some(output) = output {
-            fire(out, Extent::Time(span), why, output);
+            teller.tell(out, Extent::Time(span), why, output);
         }
         if self.discard {
             for slice in inside {
@@ -236,53 +235,35 @@ impl<A: Aggregate> TimeEngine<A> {
         Ok(self.kept.iter().copied().filter(|slice| range.contains(slice)).collect())
     }
 
-    /// The sum of slices, or why there is none.
-    fn sum(
-        &self,
-        aggregate: &A,
-        slices: &[i64],
-        out: &mut Outputs<'_>,
-    ) -> Result<Result<A::State, TaskError>, TaskError> {
-        let mut total = aggregate.empty();
-        for slice in slices {
-            let Some(state) = self.slices.get(out, *slice)? else { continue };
-            if let Err(error) = aggregate.combine(&mut total, state) {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(total))
-    }
-
     /// Tells what a window has, from the total of the one before, and removes the slices that no other needs. Returns when
     /// the next window ends, if it has tuples already.
     fn tell_running(
         &mut self,
-        aggregate: &A,
         window: i64,
         out: &mut Outputs<'_>,
-        fire: &mut Fire<'_, A::Output>,
+        teller: &mut Teller<A>,
     ) -> Result<Option<Timestamp>, TaskError> {
         let Some(span) = self.windows.span(window) else { return Ok(None) };
         let (first, behind) = self.windows.slices_of(window);
         let (leave_before, _) = self.windows.slices_of(window + 1);
         let before = self.running.get(out)?.cloned();
         let mut running =
-            before.unwrap_or_else(|| Running { until: first, total: aggregate.empty(), slices: 0 });
+            before.unwrap_or_else(|| Running { until: first, total: teller.aggregate.empty(), slices: 0 });
         for slice in self.present(running.until.max(first)..behind, out)? {
             let Some(state) = self.slices.get(out, slice)? else { continue };
-            if let Err(error) = aggregate.combine(&mut running.total, state) {
+            if let Err(error) = teller.aggregate.combine(&mut running.total, state) {
                 self.running.clear(out)?;
-                fire(out, Extent::Time(span), Firing::OnTime, Err(error));
+                teller.tell(out, Extent::Time(span), Firing::OnTime, Err(error));
                 return Ok(None);
             }
             running.slices += 1;
         }
-        fire(out, Extent::Time(span), Firing::OnTime, Ok(aggregate.output(&running.total)));
+        teller.tell(out, Extent::Time(span), Firing::OnTime, Ok(teller.aggregate.output(&running.total)));
         let mut is_kept = true;
         for slice in self.present(first..leave_before.min(behind), out)? {
             let Some(state) = self.slices.get(out, slice)? else { continue };
             // Without a total, the next window is the sum of all its slices.
-            is_kept &= aggregate.invert(&mut running.total, state).is_ok();
+            is_kept &= teller.aggregate.invert(&mut running.total, state).is_ok();
             self.slices.remove(out, slice)?;
             running.slices -= 1;
         }

@@ -263,29 +263,20 @@ impl WindowSettings {
             Clock::Event => WindowTime::Event,
             Clock::Processing => WindowTime::Processing,
         };
-        let follows_time = match windows {
-            Windows::Time(_) | Windows::Session(_) => true,
-            Windows::Rows(_) => self.timeout.is_some(),
-        };
         if time == WindowTime::Processing && self.time.is_some() {
             return Err(SettingError::at("time", "goes with clock = \"event\" only: leave out one of both"));
         }
-        if follows_time && time == WindowTime::Event && self.time.is_none() {
+        if windows.follow_time() && time == WindowTime::Event && self.time.is_none() {
             let why = "windows of event time need the field that has the time of a tuple: write time = \"FIELD\", or \
                        clock = \"processing\" for windows by the clock";
             return Err(SettingError::new(why));
         }
-        let is_late = follows_time && time == WindowTime::Event && !matches!(windows, Windows::Rows(_));
+        let is_late = windows.can_be_late() && time == WindowTime::Event;
         if self.allowed_lateness.is_some() && !is_late {
             let why = "goes with windows of event time only: elsewhere no tuple is late";
             return Err(SettingError::at("allowed_lateness", why));
         }
-        let may_discard = match windows {
-            Windows::Time(windows) => windows.is_tumbling(),
-            Windows::Session(_) => false,
-            Windows::Rows(rows) => rows.is_tumbling(),
-        };
-        if self.mode == Mode::Discard && !may_discard {
+        if self.mode == Mode::Discard && windows.share_tuples() {
             return Err(SettingError::at(
                 "mode",
                 "\"discard\" goes with windows that do not overlap, and not with sessions: they share their tuples",
